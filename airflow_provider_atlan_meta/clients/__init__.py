@@ -1,0 +1,1 @@
+"""Outside systems: one file each; foreign errors are translated here and nowhere else."""

@@ -1,0 +1,62 @@
+"""The error tree. The type says what happens next; the text says what happened, what to do and what is safe.
+
+    AtlanMetaError
+    ├── TransientError      the same call may work later: retry (Airflow: RETRY; services: back off)
+    │   └── LeaseLostError  somebody else owns the partition now: read the ledger and plan again
+    ├── RejectedError       this one record will never work: dead letter, the batch goes on
+    └── TerminalError       no retry helps: stop (Airflow: FAIL)
+        └── ConfigurationError   wrong usage or settings: the command line answers 2
+"""
+
+from __future__ import annotations
+
+
+class AtlanMetaError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class TransientError(AtlanMetaError):
+    """Retry may help. Nothing was lost: the ledger still stands where the last commit left it.
+
+    :param retry_after: seconds to wait before the next try, when the other side named them.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.args[0], {"retry_after": self.retry_after}))
+
+
+class LeaseLostError(TransientError):
+    """The commit found another owner or another offset in the ledger; nothing of the batch was written."""
+
+
+class RejectedError(AtlanMetaError):
+    """One record cannot be processed, now or later.
+
+    :param reason: a short, stable phrase without values of the record; groups equal failures (fingerprint).
+    :param detail: where in the record, bounded, free of secrets.
+    """
+
+    def __init__(self, reason: str, *, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.reason, {"detail": self.detail}))
+
+
+class TerminalError(AtlanMetaError):
+    """No retry helps; the text names the cure."""
+
+
+class ConfigurationError(TerminalError):
+    """A setting, connection or argument is missing or wrong."""
+
+
+def _rebuild(kind: type[AtlanMetaError], message: str, keywords: dict[str, object]) -> AtlanMetaError:
+    """Exceptions with keyword arguments cross process borders (Airflow pickles them)."""
+    return kind(message, **keywords)

@@ -1,0 +1,71 @@
+"""Every key of the product, in one place and in prose.
+
+``hashN(parts)`` is the first N bits of SHA-256 over the parts, each as UTF-8 behind its length as a 4-byte
+big-endian integer, so that ``("a", "bc")`` and ``("ab", "c")`` differ. PostgreSQL computes the same in
+``meta.hash128``; the golden vectors in the tests hold both to it.
+
+========================  =======================================================================  ===================
+key                       contains                                                                 relied on by
+========================  =======================================================================  ===================
+``event_id``              tenant, source, the source's own identity                                duplicates, 202 answer
+``event_key``             48-bit ``received_at`` in ms + hash80(event_id, received_at)             primary key, replay
+``entity_id``             tenant, platform, normalised qualified name                              entity rows, links
+``change_id``             tenant, kind, id, incarnation, revision                                  deliveries
+``partition key``         tenant, subject (percent-encoded, joined by ``|``)                       order per incident
+``fingerprint``           stage, reason (never a value of the record)                              dead-letter groups
+========================  =======================================================================  ===================
+
+None contains a try, a host, a process or the time of processing: the same input has the same key for ever.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from urllib.parse import quote
+from uuid import UUID
+
+_MAX_MS = 1 << 48
+
+
+def hash_bytes(bits: int, *parts: str) -> bytes:
+    """The first ``bits`` (a multiple of 8) of SHA-256 over the length-prefixed UTF-8 parts."""
+    encoded = [part.encode() for part in parts]
+    return sha256(b"".join([len(part).to_bytes(4, "big") + part for part in encoded])).digest()[: bits // 8]
+
+
+def event_id(tenant: str, source: str, identity: str) -> UUID:
+    """The same thing said again by the same source has the same id.
+
+    :param identity: the source's own: a webhook's canonical body, a CloudEvent's source and id.
+    """
+    return UUID(bytes=hash_bytes(128, tenant, source, identity))
+
+
+def event_key(event: UUID, received_at_ms: int) -> bytes:
+    """16 bytes, ordered by arrival: one per log record, stable under replay.
+
+    :param received_at_ms: the ``received_at`` header, milliseconds since 1970, stamped once by the producer.
+    """
+    if not 0 <= received_at_ms < _MAX_MS:
+        raise ValueError(f"received_at {received_at_ms} is outside 48 bits of milliseconds")
+    return received_at_ms.to_bytes(6, "big") + hash_bytes(80, event.hex, str(received_at_ms))
+
+
+def entity_id(tenant: str, platform: str, qualified_name: str) -> bytes:
+    """16 bytes; ``qualified_name`` is already normalised (case folded where its platform folds)."""
+    return hash_bytes(128, tenant, platform, qualified_name)
+
+
+def change_id(tenant: str, kind: str, row_id: str, incarnation: int, revision: int) -> UUID:
+    """One revision of one row. PostgreSQL computes it in the change triggers; this is its twin."""
+    return UUID(bytes=hash_bytes(128, tenant, kind, row_id, str(incarnation), str(revision)))
+
+
+def partition_key(tenant: str, subject: str) -> bytes:
+    """Kafka key of an event: everything about one incident lands in one partition, in order."""
+    return f"{quote(tenant, safe='')}|{quote(subject, safe='')}".encode()
+
+
+def fingerprint(stage: str, reason: str) -> str:
+    """Groups dead letters that fail alike."""
+    return hash_bytes(64, stage, reason).hex()

@@ -1,0 +1,1 @@
+"""Schema ``meta``, by alembic."""

@@ -1,0 +1,1 @@
+"""Moves data between ports; knows no client."""

@@ -1,0 +1,1 @@
+"""JSON schemas of what crosses a process border."""

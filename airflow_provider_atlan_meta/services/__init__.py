@@ -1,0 +1,1 @@
+"""Long-running processes and the wiring they share with operators."""

@@ -1,0 +1,1 @@
+"""Fakes of the ports and the contract suites that hold them to the real thing."""
