@@ -1,0 +1,141 @@
+"""SQL of the revision and change triggers, generated per table from its columns.
+
+Generated, because a trigger that walks columns at run time costs three times as much. A migration that adds a
+column runs ``change_triggers`` of the table again. Message shape: ``core/changes.py`` and schemas/change_event.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# A message above this becomes thin ("truncated"): its reader fetches the row.
+MAX_MESSAGE_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True)
+class ChangedTable:
+    """:param id_column: second part of the primary key, behind tenant_id.
+    :param columns: the effective ones: only they make a new revision and a change message.
+    """
+
+    name: str
+    id_column: str
+    columns: tuple[str, ...]
+
+
+INCIDENT = ChangedTable(
+    "incident",
+    "incident_id",
+    (
+        "source",
+        "type",
+        "title",
+        "severity",
+        "priority",
+        "status",
+        "owner",
+        "url",
+        "opened_at",
+        "updated_at",
+        "resolved_at",
+        "entity_ids",
+    ),
+)
+ENTITY = ChangedTable(
+    "entity",
+    "entity_id",
+    ("qualified_name", "type_name", "name", "platform", "database_name", "schema_name"),
+)
+
+
+def change_triggers(table: ChangedTable) -> str:
+    """Everything that keeps ``revision`` and tells the log; replaces what an earlier revision made."""
+    return "\n".join((_revision_functions(table), _emit_function(table), _triggers(table)))
+
+
+def _revision_functions(table: ChangedTable) -> str:
+    return f"""
+create or replace function meta.{table.name}_first_revision() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare buried bigint;
+begin
+  select t.revision into buried from meta.tombstone t
+   where t.tenant_id = new.tenant_id and t.kind = '{table.name}' and t.id = new.{table.id_column}::text;
+  if found then new.revision := buried + 1; end if;
+  return new;
+end $$;
+create or replace function meta.keep_revision() returns trigger language plpgsql as $$
+begin new.revision := old.revision; return new; end $$;
+create or replace function meta.next_revision() returns trigger language plpgsql as $$
+begin new.revision := old.revision + 1; new.changed_at := clock_timestamp(); return new; end $$;
+"""
+
+
+def _emit_function(table: ChangedTable) -> str:
+    cases = "\n".join(
+        f"    when '{operation}' then op := '{word}'; body := {_body(table, word)};"
+        for operation, word in (("INSERT", "created"), ("UPDATE", "updated"), ("DELETE", "deleted"))
+    )
+    return f"""
+create or replace function meta.emit_{table.name}_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  r meta.{table.name};
+  op text;
+  head text;
+  body text;
+  change_id uuid;
+begin
+  if tg_op = 'DELETE' then r := old; else r := new; end if;
+  case tg_op
+{cases}
+  end case;
+  change_id := meta.hash128(r.tenant_id, '{table.name}', r.{table.id_column}::text, meta.incarnation()::text, r.revision::text);
+  head := '{{"change_id":"' || change_id || '","kind":"{table.name}","op":"' || op || '","tenant_id":' || to_json(r.tenant_id)
+    || ',"id":' || to_json(r.{table.id_column}::text) || ',"revision":' || r.revision || ',"changed_at":' || to_json(r.changed_at);
+  if octet_length(body) > {MAX_MESSAGE_BYTES} then body := ',"truncated":true}}'; end if;
+  perform pg_logical_emit_message(true, 'outbox', json_build_object('id', change_id, 'aggregatetype', 'changes',
+    'aggregateid', r.tenant_id || '|' || r.{table.id_column}, 'type', op, 'tenant_id', r.tenant_id, 'payload', head || body)::text);
+  return null;
+end $$;
+"""
+
+
+def _body(table: ChangedTable, word: str) -> str:
+    def whole(row: str) -> str:
+        return "json_build_object(" + ", ".join(f"'{c}', {row}.{c}" for c in table.columns) + ")"
+
+    if word == "created":
+        return f""" ',"changed":null,"before":null,"after":' || {whole("new")} || '}}' """
+    if word == "deleted":
+        return f""" ',"changed":null,"before":' || {whole("old")} || ',"after":null}}' """
+    differs = [(c, f"old.{c} is distinct from new.{c}") for c in table.columns]
+    names = ", ".join(f"""case when {test} then '"{c}"' end""" for c, test in differs)
+    values = ", ".join(
+        f"""case when {test} then '"{c}":' || coalesce(to_json(old.{c})::text, 'null') end""" for c, test in differs
+    )
+    return (
+        f""" ',"changed":[' || concat_ws(',', {names}) || '],"before":{{' || concat_ws(',', {values}) """
+        f""" || '}},"after":' || {whole("new")} || '}}' """
+    )
+
+
+def _triggers(table: ChangedTable) -> str:
+    old = ", ".join(f"old.{c}" for c in table.columns)
+    new = ", ".join(f"new.{c}" for c in table.columns)
+    on = f"on meta.{table.name}"
+    names = ("a_first", "b_keep", "c_revision", "emit_row", "emit_update", "bury")
+    drops = "\n".join(f"drop trigger if exists {name} {on};" for name in names)
+    return f"""
+{drops}
+create trigger a_first before insert {on} for each row when (new.revision = 1)
+  execute function meta.{table.name}_first_revision();
+create trigger b_keep before update {on} for each row when (new.revision is distinct from old.revision)
+  execute function meta.keep_revision();
+create trigger c_revision before update {on} for each row when (({old}) is distinct from ({new}))
+  execute function meta.next_revision();
+create trigger emit_row after insert or delete {on} for each row execute function meta.emit_{table.name}_change();
+create trigger emit_update after update {on} for each row when (old.revision is distinct from new.revision)
+  execute function meta.emit_{table.name}_change();
+create trigger bury after delete {on} for each row execute function meta.bury('{table.id_column}');
+"""
