@@ -1,0 +1,254 @@
+"""Slack's side of ``chat.postMessage`` and ``chat.update``: answers, errors and limits of the real Web API.
+
+Pure protocol, no server: ``testing.recorder`` puts it behind HTTP. Everything but rate limits and broken
+requests is HTTP 200 with ``ok`` true or false, as with Slack itself.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
+from typing import Any
+from urllib.parse import parse_qsl
+
+TEXT_CUT = 40_000  # postMessage truncates
+UPDATE_TEXT_MAX = 4_000  # update refuses
+BLOCKS_MAX = 50
+# Undocumented at Slack; 11.3 thousand characters were refused, so a sender that stays below 11,000 is safe.
+BLOCK_TEXT_MAX = 11_000
+_TEXT_MAX = {"header": 150, "section": 3_000, "context": 3_000}
+_ITEMS_MAX = {"actions": ("elements", 25), "context": ("elements", 10), "section": ("fields", 10)}
+_FIELD_TEXT_MAX = 2_000
+_TOKENS = ("xoxb-", "xoxp-", "xoxe.", "xapp-")
+_JSON_IN_FORM = ("blocks", "attachments", "metadata")
+_MESSAGES_KEPT = 10_000
+
+Answer = dict[str, Any]
+
+
+class SlackError(Exception):
+    """An ``ok: false`` answer.
+
+    :param problems: Block Kit messages with their JSON pointers, as Slack lists them.
+    """
+
+    def __init__(self, code: str, problems: list[str] | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.problems = problems or []
+
+    def answer(self) -> Answer:
+        body: Answer = {"ok": False, "error": self.code}
+        if self.problems:
+            body["errors"] = self.problems
+            body["response_metadata"] = {"messages": [f"[ERROR] {problem}" for problem in self.problems]}
+        return body
+
+
+class SlackApi:
+    """One workspace: remembers the last 10,000 messages, so that ``chat.update`` finds what was posted.
+
+    :param clock: seconds since 1970; a message's ``ts`` is made from it, unique and increasing in any case.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._last_ts = 0
+        self._messages: OrderedDict[tuple[str, str], Answer] = OrderedDict()
+
+    def call(self, method: str, *, authorization: str, content_type: str, body: bytes) -> Answer:
+        """The JSON body of Slack's answer to one Web API call."""
+        try:
+            arguments, warning = parse_arguments(content_type, body)
+            self._authenticate(authorization, arguments)
+            if method == "chat.postMessage":
+                answer = self._post(arguments)
+            elif method == "chat.update":
+                answer = self._update(arguments)
+            else:
+                return {"ok": False, "error": "unknown_method", "req_method": method}
+        except SlackError as error:
+            return error.answer()
+        if warning:
+            answer |= {"warning": warning, "response_metadata": {"warnings": [warning]}}
+        return answer
+
+    @staticmethod
+    def _authenticate(authorization: str, arguments: Mapping[str, Any]) -> None:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            token = str(arguments.get("token") or "")
+        if not token:
+            raise SlackError("not_authed")
+        if not token.startswith(_TOKENS):
+            raise SlackError("invalid_auth")
+
+    def _post(self, arguments: Mapping[str, Any]) -> Answer:
+        channel = _channel_id(_required(arguments, "channel"))
+        content = _content(arguments)
+        ts = self._next_ts()
+        message: Answer = {"type": "message", "subtype": "bot_message", "ts": ts, "bot_id": "B0123456789"}
+        message |= content
+        message["text"] = content["text"][:TEXT_CUT]
+        if arguments.get("thread_ts"):
+            message["thread_ts"] = str(arguments["thread_ts"])
+        self._messages[channel, ts] = message
+        while len(self._messages) > _MESSAGES_KEPT:
+            self._messages.popitem(last=False)
+        return {"ok": True, "channel": channel, "ts": ts, "message": dict(message)}
+
+    def _update(self, arguments: Mapping[str, Any]) -> Answer:
+        channel, ts = _required(arguments, "channel"), _required(arguments, "ts")
+        if not _is_channel_id(channel):  # names work in postMessage only
+            raise SlackError("channel_not_found")
+        message = self._messages.get((channel, ts))
+        if message is None:
+            raise SlackError("message_not_found")
+        content = _content(arguments)
+        if len(content["text"]) > UPDATE_TEXT_MAX:
+            raise SlackError("msg_too_long")
+        message.update(content)
+        message["edited"] = {"user": "U0123456789", "ts": self._next_ts()}
+        return {"ok": True, "channel": channel, "ts": ts, "text": message["text"], "message": dict(message)}
+
+    def _next_ts(self) -> str:
+        self._last_ts = max(self._last_ts + 1, int(self._clock() * 1_000_000))
+        return f"{self._last_ts // 1_000_000}.{self._last_ts % 1_000_000:06d}"
+
+
+def parse_arguments(content_type: str, body: bytes) -> tuple[dict[str, Any], str | None]:
+    """The call's arguments from a JSON or form body, and Slack's warning about the charset, if any.
+
+    :raises SlackError: the body is not what its content type says.
+    """
+    kind, _, parameters = content_type.partition(";")
+    kind = kind.strip().lower()
+    if kind == "application/json":
+        return _json_arguments(body), None if "charset" in parameters.lower() else "missing_charset"
+    if kind == "application/x-www-form-urlencoded":
+        return _form_arguments(body), None
+    raise SlackError("invalid_post_type" if kind else "missing_post_type")
+
+
+def _json_arguments(body: bytes) -> dict[str, Any]:
+    try:
+        arguments = json.loads(body)
+    except (ValueError, RecursionError):
+        raise SlackError("invalid_json") from None
+    if not isinstance(arguments, dict):
+        raise SlackError("json_not_object")
+    arguments.pop("token", None)  # Slack reads the token of a JSON call from the header only
+    return arguments
+
+
+def _form_arguments(body: bytes) -> dict[str, Any]:
+    try:
+        arguments: dict[str, Any] = dict(parse_qsl(body.decode(), keep_blank_values=True))
+    except ValueError:
+        raise SlackError("invalid_form_data") from None
+    for name in _JSON_IN_FORM:
+        if name in arguments:
+            try:
+                arguments[name] = json.loads(arguments[name])
+            except ValueError:
+                raise SlackError(f"invalid_{name}_format") from None
+    return arguments
+
+
+def _required(arguments: Mapping[str, Any], name: str) -> str:
+    value = arguments.get(name)
+    if not isinstance(value, str) or not value:
+        raise SlackError("invalid_arguments", [f"missing required field: {name}"])
+    return value
+
+
+def _is_channel_id(channel: str) -> bool:
+    return channel[:1] in ("C", "G", "D") and channel.isalnum() and channel.isupper() and len(channel) >= 9
+
+
+def _channel_id(channel: str) -> str:
+    """``#alerts`` and ``alerts`` have an id of their own, the same in every answer."""
+    if _is_channel_id(channel):
+        return channel
+    return "C" + sha256(channel.lstrip("#").encode()).hexdigest()[:10].upper()
+
+
+def _content(arguments: Mapping[str, Any]) -> Answer:
+    """Text, blocks and metadata of a message, checked as Slack checks them."""
+    text = arguments.get("text") or ""
+    blocks = arguments.get("blocks")
+    if not text and not blocks and not arguments.get("attachments"):
+        raise SlackError("no_text")
+    content: Answer = {"text": str(text)}
+    if blocks is not None:
+        _check_blocks(blocks)
+        content["blocks"] = blocks
+    metadata = arguments.get("metadata")
+    if metadata is not None:
+        if not isinstance(metadata, dict) or not {"event_type", "event_payload"} <= metadata.keys():
+            raise SlackError("invalid_metadata_format")
+        content["metadata"] = metadata
+    return content
+
+
+def _check_blocks(blocks: Any) -> None:
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        raise SlackError("invalid_blocks_format")
+    problems = []
+    if len(blocks) > BLOCKS_MAX:
+        problems.append(f"no more than {BLOCKS_MAX} items allowed [json-pointer:/blocks]")
+    for index, block in enumerate(blocks):
+        problems += _block_problems(f"/blocks/{index}", block)
+    if problems:
+        raise SlackError("invalid_blocks", problems)
+    if sum(len(text) for block in blocks for text in _texts(block)) > BLOCK_TEXT_MAX:
+        raise SlackError("msg_blocks_too_long")
+
+
+def _block_problems(pointer: str, block: Mapping[str, Any]) -> Iterator[str]:
+    kind = block.get("type")
+    if kind not in ("header", "section", "context", "actions", "divider", "image"):
+        yield f"unsupported type: {kind} [json-pointer:{pointer}/type]"
+        return
+    if kind in ("header", "section") and not block.get("text") and not block.get("fields"):
+        yield f"missing required field: text [json-pointer:{pointer}]"
+    if kind == "header" and (block.get("text") or {}).get("type", "plain_text") != "plain_text":
+        yield f"must be one of: plain_text [json-pointer:{pointer}/text/type]"
+    if kind in _TEXT_MAX and "text" in block:
+        yield from _text_problems(f"{pointer}/text", block["text"], _TEXT_MAX[kind])
+    name, most = _ITEMS_MAX.get(kind, ("", 0))
+    items = block.get(name) or []
+    if len(items) > most:
+        yield f"no more than {most} items allowed [json-pointer:{pointer}/{name}]"
+    if kind in ("section", "context"):
+        longest = _FIELD_TEXT_MAX if kind == "section" else _TEXT_MAX[kind]
+        for index, item in enumerate(items):
+            if item.get("type") != "image":
+                yield from _text_problems(f"{pointer}/{name}/{index}", item, longest)
+
+
+def _text_problems(pointer: str, element: Any, longest: int) -> Iterator[str]:
+    if not isinstance(element, dict) or not isinstance(element.get("text"), str):
+        yield f"missing required field: text [json-pointer:{pointer}]"
+    elif element.get("type") not in ("mrkdwn", "plain_text"):
+        yield f"must be one of: mrkdwn, plain_text [json-pointer:{pointer}/type]"
+    elif not element["text"]:
+        yield f"must be more than 0 characters [json-pointer:{pointer}/text]"
+    elif len(element["text"]) > longest:
+        yield f"must be less than {longest + 1} characters [json-pointer:{pointer}/text]"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text inside a block, at any depth."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == "text" and isinstance(inner, str):
+                yield inner
+            else:
+                yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
