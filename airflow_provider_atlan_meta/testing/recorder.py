@@ -24,6 +24,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -238,6 +240,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="recorder", description="Records what outside services are asked.")
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
     args = parser.parse_args(argv)
+    # uvicorn drains on SIGTERM and then raises it once more: end with 0 instead of "killed"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(build_app(), host="127.0.0.1", port=args.port, access_log=False, log_level="warning")
 
 
