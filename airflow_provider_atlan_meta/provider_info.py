@@ -1,0 +1,72 @@
+"""What Airflow is told about this distribution. Read at every start of every Airflow process: data only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_atlan_meta.config.settings import settings_of_airflow
+
+_PACKAGE = "airflow_provider_atlan_meta"
+_INTEGRATION = "Atlan Meta"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Entry point ``apache_airflow_provider``.
+
+    ``package-name`` must be the distribution's PEP 503 name: with any other, every Airflow command fails.
+    """
+    return {
+        "package-name": "airflow-provider-atlan-meta",
+        "name": _INTEGRATION,
+        "description": "Real-time metadata pipeline: signed Monte Carlo webhooks through Kafka into PostgreSQL.",
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://docs.getmontecarlo.com/docs/webhooks",
+                "tags": ["service"],
+            }
+        ],
+        "connection-types": [_montecarlo()],
+        "hooks": [_modules("hooks.kafka", "hooks.montecarlo")],
+        "operators": [_modules("operators.ingest")],
+        "triggers": [_modules("triggers.kafka_offset_range")],
+        "bundles": [_modules("bundles")],
+        "notifications": [f"{_PACKAGE}.notifications.atlan_meta.AtlanMetaNotifier"],
+        "cli": [f"{_PACKAGE}.cli.airflow_commands.airflow_commands"],
+        "config": settings_of_airflow(),
+    }
+
+
+def _modules(*names: str) -> dict[str, Any]:
+    return {"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.{name}" for name in names]}
+
+
+def _montecarlo() -> dict[str, Any]:
+    """One connection per tenant; the fields land in its extra."""
+    return {
+        "connection-type": "atlan_meta_montecarlo",
+        "hook-name": "Monte Carlo (Atlan Meta)",
+        "hook-class-name": f"{_PACKAGE}.hooks.montecarlo.MonteCarloHook",
+        "ui-field-behaviour": {
+            "hidden-fields": ["host", "schema", "login", "password", "port", "extra"],
+            "relabeling": {},
+            "placeholders": {"webhook_secret": "the secret of the webhook in Monte Carlo"},
+        },
+        "conn-fields": {
+            "webhook_secret": {
+                "label": "Webhook secret",
+                "description": "Signs the webhooks of this tenant; the same value as in Monte Carlo.",
+                "schema": {"type": ["string", "null"], "format": "password"},
+            },
+            "webhook_secret_previous": {
+                "label": "Previous webhook secret",
+                "description": "Accepted as well while the secret is being changed; empty it afterwards.",
+                "schema": {"type": ["string", "null"], "format": "password"},
+            },
+            "disabled": {
+                "label": "Disabled",
+                "description": "Webhooks of this tenant are answered 403 while this is on.",
+                "schema": {"type": "boolean", "default": False},
+            },
+        },
+    }
