@@ -2,7 +2,8 @@
 
     AtlanMetaError
     ├── TransientError      the same call may work later: retry (Airflow: RETRY; services: back off)
-    │   └── LeaseLostError  somebody else owns the partition now: read the ledger and plan again
+    │   ├── LeaseLostError  somebody else owns the partition now: read the ledger and plan again
+    │   └── RowsMovedError  a row was written since it was read: read and plan again
     ├── RejectedError       this one record will never work: dead letter, the batch goes on
     └── TerminalError       no retry helps: stop (Airflow: FAIL)
         └── ConfigurationError   wrong usage or settings: the command line answers 2
@@ -31,6 +32,10 @@ class TransientError(AtlanMetaError):
 
 class LeaseLostError(TransientError):
     """The commit found another owner or another offset in the ledger; nothing of the batch was written."""
+
+
+class RowsMovedError(TransientError):
+    """Somebody wrote a row between our read and our write; nothing of the batch was written."""
 
 
 class RejectedError(AtlanMetaError):

@@ -16,6 +16,8 @@ do $$ declare name text; begin
     execute format('alter role %I set idle_in_transaction_session_timeout = ''10s''', name);
     execute format('alter role %I set lock_timeout = ''5s''', name);
     execute format('alter role %I set statement_timeout = ''15s''', name);
+    -- change messages spell their times alike, wherever the writer's process stands
+    execute format('alter role %I set timezone = ''UTC''', name);
     if current_setting('server_version_num')::int >= 170000 then
       execute format('alter role %I set transaction_timeout = ''20s''', name);
     end if;
@@ -205,14 +207,14 @@ end $$;
 -- Rows for apply_batch, as arrays of composite values. Their columns are packed by clients/postgres_rows.py.
 create type meta.staged_event as (
   event_key uuid, tenant_id text, event_id uuid, source text, type text, subject text,
-  occurred_at timestamptz, received_at timestamptz, duplicate_of uuid, payload json);
+  occurred_at timestamptz, received_at timestamptz, payload json, duplicate_of uuid);
 create type meta.staged_incident as (
   tenant_id text, incident_id text, source text, type text, title text, severity text, priority text, status text,
   owner text, url text, opened_at timestamptz, updated_at timestamptz, resolved_at timestamptz, entity_ids uuid[],
   positions bigint[], log_position bigint, last_event_id uuid, unconfirmed boolean, revision bigint);
 create type meta.staged_entity as (
   tenant_id text, entity_id uuid, qualified_name text, type_name text, name text, platform text,
-  database_name text, schema_name text, "position" uuid, content_hash bigint);
+  database_name text, schema_name text, content_hash bigint, "position" uuid);
 create type meta.staged_link as (tenant_id text, entity_id uuid, incident_id text, dropped boolean);
 create type meta.staged_dead_letter as (
   "offset" bigint, tenant_id text, key bytea, headers json, value bytea, stage text, reason text, fingerprint text);
@@ -242,12 +244,13 @@ begin
      where not exists (select from meta.incident i where i.tenant_id = k.tenant_id and i.incident_id = k.incident_id);
 end $$;
 
--- Which of these events are stored already: replay's probe.
-create function meta.known_events(p_tenants text, p_keys uuid[]) returns setof uuid
+-- Which of these events are stored already, and whether as duplicates: replay's probe.
+create function meta.known_events(p_tenants text, p_keys uuid[]) returns table (event_key uuid, duplicate_of uuid)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
 begin
   perform set_config('meta.tenants', p_tenants, true);
-  return query select e.event_key from meta.event e where e.event_key = any (p_keys);
+  return query select e.event_key, e.duplicate_of from meta.event e where e.event_key = any (p_keys);
 end $$;
 
 -- The server half of a batch in one call: locks are held only while the server works, never while it waits for a

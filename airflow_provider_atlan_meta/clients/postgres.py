@@ -1,0 +1,260 @@
+"""PostgreSQL: the store of events, incidents and entities, and the connection both it and the ledger use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from airflow_provider_atlan_meta.clients.postgres_rows import RowPacker, register_loaders, register_packers
+from airflow_provider_atlan_meta.core.connection import ConnectionInfo
+from airflow_provider_atlan_meta.core.errors import (
+    AtlanMetaError,
+    ConfigurationError,
+    LeaseLostError,
+    RejectedError,
+    RowsMovedError,
+    TerminalError,
+    TransientError,
+)
+from airflow_provider_atlan_meta.core.merging import BatchPlan, IncidentKey, IncidentState
+from airflow_provider_atlan_meta.core.ports import Commit
+from airflow_provider_atlan_meta.core.rows import DeadLetter
+
+CONNECT_SECONDS = 3
+
+# Most specific first. Nothing above this file sees a psycopg error.
+_ERRORS: tuple[tuple[type[psycopg.Error], type[AtlanMetaError]], ...] = (
+    (errors.SerializationFailure, RowsMovedError),
+    (errors.DeadlockDetected, RowsMovedError),
+    (errors.InsufficientPrivilege, TerminalError),
+    (errors.UndefinedTable, ConfigurationError),
+    (errors.UndefinedFunction, ConfigurationError),
+    (errors.UndefinedObject, ConfigurationError),
+    (errors.InvalidSchemaName, ConfigurationError),
+    (errors.InvalidPassword, ConfigurationError),
+    (errors.InvalidAuthorizationSpecification, ConfigurationError),
+    (errors.InvalidCatalogName, ConfigurationError),
+    (errors.ProgramLimitExceeded, RejectedError),
+    (errors.StatementTooComplex, RejectedError),
+    (errors.IntegrityError, RejectedError),
+    (errors.DataError, RejectedError),
+    (errors.OperationalError, TransientError),
+    (psycopg.InterfaceError, TransientError),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresConfig:
+    """:param parameters: libpq keywords (sslmode, options ...) from the connection's extra."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_connection(cls, info: ConnectionInfo) -> PostgresConfig:
+        if not info.host or not info.schema:
+            raise ConfigurationError(f"connection {info.conn_id!r} needs a host and a schema (the database's name)")
+        return cls(
+            host=info.host,
+            port=info.port or 5432,
+            user=info.login,
+            password=info.password,
+            database=info.schema,
+            parameters={key: str(value) for key, value in info.extra.items()},
+        )
+
+
+def connect(config: PostgresConfig, application_name: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """An autocommitting connection.
+
+    :param application_name: shown in pg_stat_activity; at most 63 bytes.
+    """
+    try:
+        return psycopg.connect(
+            host=config.host,
+            port=config.port,
+            user=config.user,
+            password=config.password or None,
+            dbname=config.database,
+            connect_timeout=CONNECT_SECONDS,
+            application_name=application_name,
+            autocommit=True,
+            prepare_threshold=0,
+            **dict(config.parameters),  # type: ignore[arg-type]
+        )
+    except psycopg.Error as error:
+        raise translate(error, f"PostgreSQL at {config.host}:{config.port}") from error
+
+
+def translate(error: psycopg.Error, what: str) -> AtlanMetaError:
+    """The error in our own words; ``__cause__`` keeps the driver's."""
+    text = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    if isinstance(error, errors.RaiseException) and error.diag.message_detail == "fenced":
+        return LeaseLostError(f"{text}; nothing of this batch was written")
+    for foreign, ours in _ERRORS:
+        if isinstance(error, foreign):
+            if ours is RejectedError:
+                return RejectedError("PostgreSQL refuses the value", detail=f"{type(error).__name__}: {text}")
+            if ours is ConfigurationError:
+                return ConfigurationError(f"{what}: {text}; check the connection and run `atlan-meta db migrate`")
+            kept = "; nothing was lost, the ledger stands at the last commit" if ours is TransientError else ""
+            return ours(f"{what}: {type(error).__name__}: {text}{kept}")
+    return TerminalError(f"{what}: {type(error).__name__}: {text}")
+
+
+_READ = "select * from meta.read_incidents(%s, %s, %s)"
+_KNOWN = "select event_key, duplicate_of is not null from meta.known_events(%s, %s::uuid[])"
+_APPLY = (
+    "select meta.apply_batch({lease}, %s, %s, %s, %s::int[], %s, %s, %s::int[], %s, %s)"
+)
+_APPLY_LIVE = _APPLY.format(lease="row(%s, %s, %s, %s, %s, %s, %s, %s)::meta.lease")
+_APPLY_REPLAY = _APPLY.format(lease="null")
+
+
+class PostgresStore:
+    """Implements ``core.ports.EventStore`` as role meta_ingest.
+
+    One thread, one connection, made at first use and again after it broke. A batch is one autocommitted statement:
+    it is written whole or not at all, and no lock is ever held while the server waits for this process.
+    """
+
+    def __init__(self, config: PostgresConfig, *, application_name: str = "atlan-meta") -> None:
+        self._config = config
+        self._application_name = application_name
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._packers: dict[str, RowPacker] = {}
+
+    @property
+    def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
+        if self._connection is None or self._connection.closed:
+            connection = connect(self._config, self._application_name)
+            try:
+                register_loaders(connection)
+                self._packers = register_packers(connection)
+            except psycopg.Error as error:
+                connection.close()
+                raise translate(error, "PostgreSQL") from error
+            if not self._packers:
+                connection.close()
+                raise ConfigurationError(
+                    f"database {self._config.database!r} has no schema meta; run `atlan-meta db migrate`"
+                )
+            self._connection = connection
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def read_incidents(self, keys: Sequence[IncidentKey]) -> dict[IncidentKey, IncidentState]:
+        """The incidents that exist (or existed), read without a lock."""
+        if not keys:
+            return {}
+        arguments = (_tenants(key[0] for key in keys), [key[0] for key in keys], [key[1] for key in keys])
+        return {
+            (row[0], row[1]): IncidentState(
+                (*row[2:13], tuple(row[13])), tuple(row[14]), row[15], row[16], row[17], row[18]
+            )
+            for row in self._fetch(_READ, arguments)
+        }
+
+    def known_events(self, keys: Sequence[bytes], tenants: Sequence[str]) -> dict[bytes, bool]:
+        """Which of these event_keys are stored -> whether as a duplicate."""
+        if not keys:
+            return {}
+        rows = self._fetch(_KNOWN, (_tenants(tenants), [key.hex() for key in keys]))
+        return {row[0]: row[1] for row in rows}
+
+    def apply(self, plan: BatchPlan, *, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()) -> None:
+        """Writes the batch and moves the cursor, or neither.
+
+        :param commit: the partition's lease and range; None: a replay, which has no cursor.
+        :raises LeaseLostError: the ledger says otherwise than ``commit``.
+        :raises RowsMovedError: an incident was written since it was read; read and plan again.
+        :raises RejectedError: a value of the batch; the caller finds which one by halving.
+        """
+        connection = self.connection
+        arguments = _arguments(self._packers, plan, dead_letters)
+        try:
+            if commit is None:
+                connection.execute(_APPLY_REPLAY, arguments)
+            else:
+                connection.execute(_APPLY_LIVE, (*commit, *arguments))
+        except psycopg.Error as error:
+            raise translate(error, "PostgreSQL") from error
+
+    def ensure_event_days(self) -> None:
+        """Partitions of the event table for today and the next 7 days."""
+        self._fetch(
+            "select meta.ensure_event_day(day::date) from generate_series("
+            "(now() at time zone 'utc')::date, (now() at time zone 'utc')::date + 7, '1 day') day",
+            (),
+        )
+
+    def _fetch(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            with self.connection.cursor(binary=True) as cursor:
+                return cursor.execute(query, arguments).fetchall()
+        except psycopg.Error as error:
+            raise translate(error, "PostgreSQL") from error
+
+
+_event_columns = attrgetter(
+    *("event_key", "tenant_id", "event_id", "source", "type", "subject", "occurred_at", "received_at", "payload")
+)
+_entity_columns = attrgetter(
+    *("tenant_id", "entity_id", "qualified_name", "type_name", "name", "platform"),
+    *("database_name", "schema_name", "content_hash"),
+)
+
+
+def _arguments(
+    packers: Mapping[str, RowPacker], plan: BatchPlan, dead_letters: Sequence[DeadLetter]
+) -> tuple[Any, ...]:
+    """``apply_batch``'s parameters behind the lease."""
+    tenants = {event.tenant_id for event, _ in plan.events}
+    tenants.update(row.tenant_id for wave in (*plan.waves, plan.quiet) for row in wave)
+    tenants.update(letter.tenant_id for letter in dead_letters if letter.tenant_id)
+    pack_incidents = packers["staged_incident"].pack
+    return (
+        _tenants(tenants),
+        packers["staged_event"].pack((*_event_columns(event), duplicate) for event, duplicate in plan.events),
+        pack_incidents((row[0], row[1], *row[2], *row[3:]) for wave in plan.waves for row in wave),
+        [len(wave) for wave in plan.waves],
+        pack_incidents((row[0], row[1], *row[2], *row[3:]) for row in plan.quiet),
+        packers["staged_entity"].pack(
+            (*_entity_columns(entity), position) for wave in plan.entity_waves for entity, position in wave
+        ),
+        [len(wave) for wave in plan.entity_waves],
+        packers["staged_link"].pack(plan.links),
+        packers["staged_dead_letter"].pack(_dead_letter(letter) for letter in dead_letters),
+    )
+
+
+def _tenants(tenants: Iterable[str]) -> str:
+    return ",".join(sorted(set(tenants)))
+
+
+def _dead_letter(letter: DeadLetter) -> tuple[Any, ...]:
+    headers = [[name, None if value is None else value.decode("latin-1")] for name, value in letter.headers]
+    return (
+        letter.offset,
+        letter.tenant_id,
+        letter.key,
+        json.dumps(headers).encode(),
+        letter.value,
+        letter.stage,
+        letter.reason,
+        letter.fingerprint,
+    )

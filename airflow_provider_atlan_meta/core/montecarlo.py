@@ -1,0 +1,171 @@
+"""A Monte Carlo webhook (version v0.1) as a statement about its incident.
+
+The webhook carries no time, no version and no table id: what it says is provisional until ``getAlerts`` confirms it.
+Update fields (``alert_feedback``, ``declared_alert_severity``, ``owner``) are documented without their place; both
+known ones are read: inside ``payload`` and beside it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+from zlib import crc32
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from airflow_provider_atlan_meta.core import identity
+from airflow_provider_atlan_meta.core.rows import (
+    ENTITY_IDS,
+    OPENED_AT,
+    OWNER,
+    RESOLVED_AT,
+    SEVERITY,
+    SOURCE,
+    STATUS,
+    TITLE,
+    TYPE,
+    URL,
+    EntityRow,
+    Statement,
+)
+
+NAME = "montecarlo"
+UNKNOWN_TYPE = "unknown"
+# An incident in one of these needs nobody any more.
+TERMINAL_STATUSES = frozenset({"FIXED", "EXPECTED", "NO_ACTION_NEEDED", "FALSE_POSITIVE"})
+_MAX_TITLE = 1024
+
+Stated = str | UnsetType | None
+
+
+class _Rule(msgspec.Struct, gc=False):
+    description: str | None = None
+
+
+class _Item(msgspec.Struct, gc=False):
+    table_name: str | None = None
+    event_details: str | None = None
+    rule: _Rule | None = None
+
+
+class _Payload(msgspec.Struct, gc=False):
+    incident_id: str | None = None
+    group_id: str | None = None
+    url: Stated = UNSET
+    event_list: list[_Item] | UnsetType | None = UNSET
+    rule: _Rule | None = None
+    alert_feedback: Stated = UNSET
+    declared_alert_severity: Stated = UNSET
+    owner: Stated = UNSET
+
+
+class _Account(msgspec.Struct, gc=False):
+    id: str = ""
+
+
+class Webhook(msgspec.Struct, gc=False):
+    """The mapped fields only; everything else is skipped unread and kept in the payload."""
+
+    type: str = UNKNOWN_TYPE
+    account: _Account | None = None
+    payload: _Payload | None = None
+    alert_feedback: Stated = UNSET
+    declared_alert_severity: Stated = UNSET
+    owner: Stated = UNSET
+
+
+parse_webhook = msgspec.json.Decoder(Webhook).decode
+
+
+def normalise_status(feedback: str | None) -> str | None:
+    """``alert_feedback`` in the words of the API: ``investigating`` is its ``ACKNOWLEDGED``, no status is None."""
+    if feedback is None or feedback == "no_status":
+        return None
+    return "ACKNOWLEDGED" if feedback == "investigating" else feedback.upper()
+
+
+def normalise_severity(severity: str | None) -> str | None:
+    """``SEV_1`` and ``SEV-1`` are one severity; unknown ones stay as they are."""
+    return severity.replace("_", "-") if severity is not None and severity.startswith("SEV_") else severity
+
+
+def statement_of(
+    webhook: Webhook, payload: _Payload, tenant: str, received_at: int
+) -> tuple[Statement, tuple[EntityRow, ...]]:
+    """What the webhook says of its incident, and the entities it names.
+
+    :param received_at: microseconds; stands for the times the webhook does not carry.
+    """
+    items = payload.event_list
+    entities = _entities(webhook, payload, tenant, items) if items else ()
+    stated: list[tuple[int, Any]] = [
+        (SOURCE, NAME),
+        (TYPE, webhook.type),
+        (TITLE, _title(webhook, payload, items, entities)),
+        (OPENED_AT, received_at),
+    ]
+    if payload.url is not UNSET:
+        stated.append((URL, payload.url))
+    feedback = payload.alert_feedback if payload.alert_feedback is not UNSET else webhook.alert_feedback
+    if feedback is not UNSET:
+        status = normalise_status(feedback)
+        stated.append((STATUS, status))
+        stated.append((RESOLVED_AT, received_at if status in TERMINAL_STATUSES else None))
+    severity = payload.declared_alert_severity
+    if severity is UNSET:
+        severity = webhook.declared_alert_severity
+    if severity is not UNSET:
+        stated.append((SEVERITY, normalise_severity(severity)))
+    owner = payload.owner if payload.owner is not UNSET else webhook.owner
+    if owner is not UNSET:
+        stated.append((OWNER, owner))
+    if items is not UNSET:
+        stated.append((ENTITY_IDS, tuple(sorted([entity.entity_id for entity in entities]))))
+    return tuple(stated), entities
+
+
+def _title(
+    webhook: Webhook, payload: _Payload, items: list[_Item] | UnsetType | None, entities: tuple[EntityRow, ...]
+) -> str:
+    rule = payload.rule
+    if rule is not None and rule.description is not None:
+        return rule.description[:_MAX_TITLE]
+    if items:
+        for item in items:
+            if item.rule is not None and item.rule.description is not None:
+                return item.rule.description[:_MAX_TITLE]
+        details = items[0].event_details
+        if details is not None:
+            return details[:_MAX_TITLE]
+    words = webhook.type.replace("_", " ")
+    if entities:
+        words = f"{words} on {payload.group_id or ''}.{entities[0].name}"
+    return words[:_MAX_TITLE]
+
+
+def _entities(
+    webhook: Webhook, payload: _Payload, tenant: str, items: list[_Item] | UnsetType | None
+) -> tuple[EntityRow, ...]:
+    account = webhook.account.id if webhook.account is not None else ""
+    names = dict.fromkeys([item.table_name for item in items or () if item.table_name is not None])
+    return tuple([provisional_entity(tenant, account, payload.group_id, name) for name in names])
+
+
+@lru_cache(maxsize=8192)
+def provisional_entity(tenant: str, account: str, group_id: str | None, table_name: str) -> EntityRow:
+    """A table known only by Monte Carlo's names; a mapping merges it with the real one later."""
+    qualified_name = f"mc:{account}:{group_id or ''}.{table_name}"
+    database, _, schema = (group_id or "").partition(":")
+    described = (qualified_name, "table", table_name, NAME, database, schema)
+    return EntityRow(
+        tenant_id=tenant,
+        entity_id=identity.entity_id(tenant, NAME, qualified_name),
+        qualified_name=qualified_name,
+        type_name="table",
+        name=table_name,
+        platform=NAME,
+        database_name=database or None,
+        schema_name=schema or None,
+        content_hash=crc32("\0".join(described).encode()),
+    )

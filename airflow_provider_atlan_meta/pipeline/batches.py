@@ -1,0 +1,122 @@
+"""One partition's records into the store: decode, merge, write with the cursor, and set aside what cannot be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from airflow_provider_atlan_meta.core import identity
+from airflow_provider_atlan_meta.core.enrich import enrich
+from airflow_provider_atlan_meta.core.errors import RejectedError, RowsMovedError, TransientError
+from airflow_provider_atlan_meta.core.merging import BatchPlan, incident_keys, plan_batch
+from airflow_provider_atlan_meta.core.ports import Commit, EventStore, Lease, LogIdentity
+from airflow_provider_atlan_meta.core.rows import DeadLetter, EventRow, LogRecord
+from airflow_provider_atlan_meta.core.tenancy import is_tenant
+
+# A hand's update between our read and our write is rare; this many in a row is somebody rewriting the table.
+_MAX_PLANS = 5
+
+
+class Written(NamedTuple):
+    """What one call stored; ``lease`` stands behind it."""
+
+    lease: Lease
+    events: int
+    duplicates: int
+    rejected: int
+    changes: int
+
+    def behind(self, earlier: Written) -> Written:
+        """Both parts of a batch that was halved, as one."""
+        return Written(self.lease, *(mine + other for mine, other in zip(self[1:], earlier[1:], strict=True)))
+
+
+class BatchWriter:
+    """Writes record batches of leased partitions. A call is one transaction, unless a poisoned value halves it.
+
+    :param lease_seconds: every commit extends the lease by this much.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        sink: str,
+        lease_seconds: float,
+        decode: Callable[[LogRecord], EventRow] = enrich,
+    ) -> None:
+        self._store = store
+        self._sink = sink
+        self._lease_seconds = lease_seconds
+        self._decode = decode
+
+    def write(self, log: LogIdentity, lease: Lease, records: Sequence[LogRecord], end: int) -> Written:
+        """Stores ``records`` and moves the cursor from ``lease.next_offset`` to ``end``, or does neither.
+
+        :param records: in offset order, all of the lease's partition, all at or behind its cursor.
+        :raises LeaseLostError: the partition is somebody else's now.
+        :raises TransientError: the store did not answer; whether the batch is in is for the ledger to say.
+        """
+        events, letters = self._sort_out(records)
+        try:
+            return self._apply(log, lease, events, letters, end)
+        except RejectedError as error:
+            if len(records) == 1:
+                return self._apply(log, lease, [], [dead_letter(records[0], "store", error)], end)
+        middle = len(records) // 2
+        first = self.write(log, lease, records[:middle], records[middle].offset)
+        return self.write(log, first.lease, records[middle:], end).behind(first)
+
+    def _sort_out(self, records: Sequence[LogRecord]) -> tuple[list[EventRow], list[DeadLetter]]:
+        events: list[EventRow] = []
+        letters: list[DeadLetter] = []
+        for record in records:
+            try:
+                events.append(self._decode(record))
+            except RejectedError as error:
+                letters.append(dead_letter(record, "decode", error))
+        return events, letters
+
+    def _apply(
+        self, log: LogIdentity, lease: Lease, events: list[EventRow], letters: list[DeadLetter], end: int
+    ) -> Written:
+        commit = Commit(
+            log.cluster_id,
+            log.topic,
+            lease.partition,
+            self._sink,
+            lease.epoch,
+            lease.next_offset,
+            end,
+            self._lease_seconds,
+        )
+        plan = self._write(events, letters, commit)
+        return Written(lease._replace(next_offset=end), len(events), plan.duplicates, len(letters), plan.changes)
+
+    def _write(self, events: list[EventRow], letters: list[DeadLetter], commit: Commit) -> BatchPlan:
+        for _ in range(_MAX_PLANS):
+            plan = plan_batch(events, self._store.read_incidents(incident_keys(events)))
+            try:
+                self._store.apply(plan, commit=commit, dead_letters=letters)
+            except RowsMovedError:
+                continue
+            return plan
+        raise TransientError(
+            f"{commit.topic}/{commit.partition} at {commit.start}: somebody else keeps changing the same incidents; "
+            "nothing of the batch was written"
+        )
+
+
+def dead_letter(record: LogRecord, stage: str, error: RejectedError) -> DeadLetter:
+    """The record with its reason; its tenant only where the key still names one."""
+    tenant = (record.key or b"").partition(b"|")[0].decode("ascii", "replace")
+    return DeadLetter(
+        record.offset,
+        tenant if is_tenant(tenant) else None,
+        record.key,
+        record.headers,
+        record.value,
+        stage,
+        str(error)[:1000].replace("\0", ""),
+        identity.fingerprint(stage, error.reason),
+    )
