@@ -18,7 +18,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-atlan-meta",
         "name": _INTEGRATION,
-        "description": "Real-time metadata pipeline: signed Monte Carlo webhooks through Kafka into PostgreSQL.",
+        "description": "Real-time metadata pipeline: Monte Carlo webhooks through Kafka into PostgreSQL.",
         "integrations": [
             {
                 "integration-name": _INTEGRATION,

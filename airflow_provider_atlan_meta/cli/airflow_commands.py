@@ -15,7 +15,9 @@ class _Everything(Arg):
     """All that follows, ``--help`` and other options included: our own parser reads them."""
 
     def __init__(self) -> None:
-        super().__init__(flags=("arguments",), help="see airflow atlan-meta --help", nargs=argparse.REMAINDER)
+        super().__init__(  # type: ignore[no-untyped-call]
+            flags=("arguments",), help="see airflow atlan-meta --help", nargs=argparse.REMAINDER
+        )
 
     def add_to_parser(self, parser: argparse.ArgumentParser) -> None:
         parser.prefix_chars = "\0"  # no argument is an option of Airflow's half, not even -h

@@ -58,7 +58,7 @@ class SlackConfig:
     @classmethod
     def from_connection(cls, info: ConnectionInfo) -> SlackConfig:
         if not info.password:
-            raise ConfigurationError(f"connection {info.conn_id!r} has no password; put Slack's bot token there")
+            raise ConfigurationError(f"connection {info.conn_id!r}: Slack's bot token goes into its password")
         return cls(
             token=info.password,
             base_url=info.extra.get("base_url") or WebClient.BASE_URL,
@@ -90,13 +90,14 @@ class SlackClient:
             self._client.proxy = None  # the SDK takes HTTPS_PROXY from the environment and ignores NO_PROXY
 
     def post(self, channel: str, text: str) -> PostedMessage:
-        answer = self._call("chat.postMessage", channel=channel, text=text, unfurl_links=False, unfurl_media=False)
+        body = {"channel": channel, "text": text, "unfurl_links": False, "unfurl_media": False}
+        answer = self._call("chat.postMessage", body)
         return PostedMessage(channel=str(answer.get("channel") or channel), ts=str(answer.get("ts") or ""))
 
     def update(self, message: PostedMessage, text: str) -> None:
-        self._call("chat.update", channel=message.channel, ts=message.ts, text=text)
+        self._call("chat.update", {"channel": message.channel, "ts": message.ts, "text": text})
 
-    def _call(self, method: str, **body: Any) -> Any:
+    def _call(self, method: str, body: dict[str, Any]) -> Any:
         try:
             return self._client.api_call(method, json=body)
         except SlackApiError as error:

@@ -1,7 +1,7 @@
 """One alert per DAG and tenant: opened by a failed run, told again by the next ones, closed by a success.
 
-Two small records live outside (Airflow Variables): the reason a task wrote before it failed, and the open alert.
-Here is what they hold and what a failure makes of them; who reads and writes them is not known here.
+Two small records live outside (Airflow Variables): the reason a task wrote before it failed, and the open
+alert. Here is what they hold and what a failure makes of them; who reads and writes them is not known here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FailureReason:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAlert:
-    """The message that stands for all failures since ``since``; ``channel`` and ``ts`` are Slack's address of it."""
+    """The message that stands for all failures since ``since``; Slack finds it by ``channel`` and ``ts``."""
 
     channel: str
     ts: str
@@ -47,14 +47,14 @@ class OpenAlert:
 
 
 def repeated(alert: OpenAlert, failure: Failure) -> OpenAlert | None:
-    """The open alert after one more failure; None when this very run was told already (callbacks may repeat)."""
+    """The open alert after one more failure; None when this run was told already (callbacks may repeat)."""
     if alert.last_run_id == failure.run_id:
         return None
     return replace(alert, failures=alert.failures + 1, last_run_id=failure.run_id)
 
 
 def alert_key(dag_id: str, tenant: str = "") -> str:
-    """Key of the open alert. Holds no word that Airflow would mask as a secret's name of our own."""
+    """Key of the open alert. It holds no word by which Airflow would take the value for a secret."""
     return _key("atlan_meta_alert", dag_id, tenant)
 
 

@@ -1,15 +1,16 @@
 """What people read in a chat: text only, escaped for its target and bounded.
 
-Everything that comes from outside (ids, reasons) is data: it is escaped here, so it can neither mention a channel
-(``<!channel>``) nor forge a link, and it never reaches a template engine.
+Everything that comes from outside (ids, reasons) is data: it is escaped here, so it can neither mention a
+channel (``<!channel>``) nor forge a link, and it never reaches a template engine.
 """
 
 from __future__ import annotations
 
 from airflow_provider_atlan_meta.core.alerts import Failure, OpenAlert
+from airflow_provider_atlan_meta.core.errors import AtlanMetaError
 
 _ID_CHARACTERS = 200
-_REASON_CHARACTERS = 500
+_REASON_CHARACTERS = 400
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -32,12 +33,17 @@ def failure_text(failure: Failure, *, failures: int = 1, since: str = "") -> str
 def resolved_text(alert: OpenAlert, *, dag_id: str, tenant: str, run_id: str, at: str) -> str:
     """The same alert once a run succeeded again."""
     runs = "1 failed run" if alert.failures == 1 else f"{alert.failures} failed runs"
-    return "\n".join(
-        [
-            f":large_green_circle: *{_id(dag_id)}*{_tenant(tenant)} works again",
-            f"run `{_code(run_id)}` at {escape_mrkdwn(at)}; before it {runs} since {escape_mrkdwn(alert.since)}",
-        ]
+    return (
+        f":large_green_circle: *{_id(dag_id)}*{_tenant(tenant)} works again\n"
+        f"run `{_code(run_id)}` at {escape_mrkdwn(at)}; before it {runs} since {escape_mrkdwn(alert.since)}"
     )
+
+
+def describe_error(exception: BaseException) -> str:
+    """Bounded, and only the type of errors that are not ours: their text may hold a password or a payload."""
+    if not isinstance(exception, AtlanMetaError):
+        return f"{type(exception).__name__} (its text is in the log of the try)"
+    return _bounded(f"{type(exception).__name__}: {exception}", _REASON_CHARACTERS)
 
 
 def _id(text: str) -> str:

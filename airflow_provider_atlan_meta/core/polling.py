@@ -43,8 +43,8 @@ class OffsetWatch:
     """Turns looks at end offsets into wake-ups.
 
     Guarantees: the first successful look always tells (it covers what came while nobody watched); one outcome
-    holds all partitions that moved; two outcomes that tell are at least ``min_interval_seconds`` apart, and what
-    moves in between is in the next one; failures wait 1, 2, 4 ... seconds up to the limit.
+    holds all partitions that moved; two outcomes that tell are at least ``min_interval_seconds`` apart, and
+    what moves in between is in the next one; failures wait 1, 2, 4 ... seconds up to the limit.
     """
 
     def __init__(self, policy: WatchPolicy | None = None) -> None:
@@ -54,7 +54,7 @@ class OffsetWatch:
         self._failures = 0
 
     def on_ends(self, ends: Mapping[int, int], *, now: float) -> WatchOutcome:
-        """A look succeeded. ``ends``: end offset of every partition; ``now``: any monotonic clock, in seconds."""
+        """A look succeeded. ``ends``: end offset per partition; ``now``: any monotonic clock, in seconds."""
         self._failures = 0
         policy = self._policy
         if now < self._tell_again_at:
@@ -67,7 +67,7 @@ class OffsetWatch:
         return WatchOutcome(moved=moved, wait_seconds=max(policy.poll_seconds, policy.min_interval_seconds))
 
     def on_error(self, *, jitter: float) -> WatchOutcome:
-        """A look failed: unknown topic, broker away, no permission. ``jitter``: 0 to 1, spreads many watchers."""
+        """A look failed: unknown topic, broker away. ``jitter``: 0 to 1, spreads many watchers."""
         seconds = self._policy.backoff_first_seconds * 2.0 ** min(self._failures, 30)
         self._failures += 1
         bounded = min(seconds, self._policy.backoff_max_seconds)

@@ -6,6 +6,8 @@ execution API.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from airflow.sdk import Variable
 
 from airflow_provider_atlan_meta.core.alerts import (
@@ -50,10 +52,8 @@ def resolve(dag_id: str, *, tenant: str, run_id: str, at: str) -> bool:
     alert = parse_record(OpenAlert, _stored(key))
     if alert is None:
         return False
-    try:
+    with suppress(RejectedError):  # somebody deleted the message: there is nothing left to close
         _change(alert, resolved_text(alert, dag_id=dag_id, tenant=tenant, run_id=run_id, at=at))
-    except RejectedError:
-        pass  # somebody deleted the message: there is nothing left to close
     Variable.delete(key)
     return True
 
@@ -90,7 +90,7 @@ def _change(alert: OpenAlert, text: str) -> None:
 def _stored(key: str) -> str | None:
     from airflow.sdk.execution_time.cache import SecretCache
 
-    # [secrets] use_cache keeps values for 15 minutes in the dag-processor; a task may have changed this one since
+    # with [secrets] use_cache the dag-processor keeps values for 15 minutes; a task may have changed this one
     SecretCache.invalidate_variable(key)
     value = Variable.get(key, default=None)
     return None if value is None else str(value)

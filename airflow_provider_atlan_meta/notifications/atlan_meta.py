@@ -10,6 +10,7 @@ from airflow.sdk import BaseNotifier
 
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.alerts import Failure
+from airflow_provider_atlan_meta.core.messages import describe_error
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -19,15 +20,17 @@ class AtlanMetaNotifier(BaseNotifier):
     """``on_failure_callback`` of a DAG: one alert per DAG and tenant, changed on repeats, never two.
 
     It runs in the dag-processor and has no exception; the reason is what the failing task wrote before
-    (``IngestOperator`` does). ``IngestOperator``'s last step resolves the alert. It does nothing without a channel,
-    and a Slack that is away costs a log line, never the run.
+    (``IngestOperator`` does). ``IngestOperator``'s last step resolves the alert. Without a channel it does
+    nothing, and a Slack that is away costs a log line, never the run.
 
     :param channel: Slack channel id; default ``[atlan_meta] alert_channel``.
     :param slack_conn_id: default ``[atlan_meta] alert_slack_conn_id``.
     :param tenant: for DAG sets of one tenant.
     """
 
-    def __init__(self, *, channel: str | None = None, slack_conn_id: str | None = None, tenant: str = "") -> None:
+    def __init__(
+        self, *, channel: str | None = None, slack_conn_id: str | None = None, tenant: str = ""
+    ) -> None:
         super().__init__()
         self.channel = channel
         self.slack_conn_id = slack_conn_id
@@ -44,7 +47,7 @@ class AtlanMetaNotifier(BaseNotifier):
         try:
             alerts.tell_failure(self._failure(context), channel=channel, conn_id=conn_id)
         except Exception as error:  # the run's outcome is settled; only the telling failed
-            self.log.warning("alert to Slack channel %s not sent, the failure itself stands: %s", channel, error)
+            self.log.warning("alert to Slack channel %s not sent: %s", channel, describe_error(error))
 
     async def async_notify(self, context: Context) -> None:
         """The same on the triggerer (deadline alerts); Slack's SDK blocks, so it gets a thread."""

@@ -9,8 +9,8 @@ error                action   delay
 anything else        RETRY    5, 15, 45, 135, 300 s: repeating is safe, the ledger decides what is left
 ===================  =======  ==========================================================================
 
-The ladder adds up to 8 minutes: longer than a restart of PostgreSQL or Kafka, which then alarms nobody. A killed
-worker never reaches a policy; Airflow waits ``retry_delay`` for it, which is therefore short.
+The ladder adds up to 8 minutes: longer than a restart of PostgreSQL or Kafka, which then alarms nobody. A
+killed worker never reaches a policy; Airflow waits ``retry_delay`` for it, which is therefore short.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
-from airflow_provider_atlan_meta.core.errors import AtlanMetaError, RejectedError, TerminalError, TransientError
+from airflow_provider_atlan_meta.core.errors import RejectedError, TerminalError, TransientError
+from airflow_provider_atlan_meta.core.messages import describe_error
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,7 +31,6 @@ DELAYS_SECONDS = (5.0, 15.0, 45.0, 135.0, 300.0)
 RETRIES = len(DELAYS_SECONDS)
 RETRY_DELAY_AFTER_KILL = timedelta(seconds=10)
 _LONGEST_RETRY_AFTER_SECONDS = 3600.0
-_REASON_CHARACTERS = 300
 
 
 class AtlanMetaRetryPolicy(RetryPolicy):
@@ -51,16 +51,13 @@ class AtlanMetaRetryPolicy(RetryPolicy):
     ) -> RetryDecision:
         """Its reasons reach Airflow's database: text only of our own errors, which carry no secrets."""
         if isinstance(exception, (TerminalError, RejectedError)):
-            return RetryDecision.fail(f"no retry helps: {describe(exception)}")
-        tries_before_clear = max_tries - context["task"].retries if context else 0
+            return RetryDecision.fail(f"no retry helps: {describe_error(exception)}")
+        tries_before_clear = max_tries - (context["task"].retries or 0) if context else 0
         seconds = self._delay(try_number - max(tries_before_clear, 0))
         if isinstance(exception, TransientError) and exception.retry_after is not None:
             seconds = min(max(exception.retry_after, 0.0), _LONGEST_RETRY_AFTER_SECONDS)
-        return RetryDecision.retry(timedelta(seconds=seconds), f"again in {seconds:g} s: {describe(exception)}")
-
-    def is_final(self, exception: BaseException, *, try_number: int, max_tries: int) -> bool:
-        """Whether the task instance fails for good with this exception. ``max_tries`` is Airflow's: retries, not tries."""
-        return try_number > max_tries or isinstance(exception, (TerminalError, RejectedError))
+        reason = f"again in {seconds:g} s: {describe_error(exception)}"
+        return RetryDecision.retry(timedelta(seconds=seconds), reason)
 
     def serialize(self) -> dict[str, Any]:
         return {"delays_seconds": list(self.delays_seconds)}
@@ -72,10 +69,3 @@ class AtlanMetaRetryPolicy(RetryPolicy):
     def _delay(self, try_number: int) -> float:
         """A cleared task counts its tries on; its waits begin anew."""
         return self.delays_seconds[min(max(try_number, 1), len(self.delays_seconds)) - 1]
-
-
-def describe(exception: BaseException) -> str:
-    """Bounded, and only the type of errors that are not ours: their text may carry a password or a payload."""
-    if not isinstance(exception, AtlanMetaError):
-        return f"{type(exception).__name__} (its text is in the log of the try)"
-    return f"{type(exception).__name__}: {exception}"[:_REASON_CHARACTERS]

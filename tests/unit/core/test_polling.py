@@ -16,7 +16,10 @@ def started(ends: dict[int, int], *, now: float = 0.0) -> OffsetWatch:
 def test_the_first_look_always_tells_even_of_an_empty_topic() -> None:
     outcome = OffsetWatch(POLICY).on_ends({1: 0, 0: 0}, now=100.0)
 
-    assert outcome.moved == (OffsetRange(partition=0, start=0, end=0), OffsetRange(partition=1, start=0, end=0))
+    assert outcome.moved == (
+        OffsetRange(partition=0, start=0, end=0),
+        OffsetRange(partition=1, start=0, end=0),
+    )
 
 
 def test_nothing_moved_is_nothing_to_tell_and_the_next_look_is_soon() -> None:
@@ -29,7 +32,10 @@ def test_nothing_moved_is_nothing_to_tell_and_the_next_look_is_soon() -> None:
 def test_all_partitions_that_moved_are_told_at_once() -> None:
     outcome = started({0: 5, 1: 7, 2: 9}).on_ends({0: 6, 1: 7, 2: 12}, now=10.0)
 
-    assert outcome.moved == (OffsetRange(partition=0, start=5, end=6), OffsetRange(partition=2, start=9, end=12))
+    assert outcome.moved == (
+        OffsetRange(partition=0, start=5, end=6),
+        OffsetRange(partition=2, start=9, end=12),
+    )
 
 
 def test_tellings_are_a_second_apart_and_lose_nothing_in_between() -> None:
