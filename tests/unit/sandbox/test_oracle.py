@@ -239,7 +239,8 @@ def _stored_of(posts: list[SentPost]) -> Stored:
     """Rows of exactly these posts."""
     _, whole = perfect()
     kept = {(post.tenant, int(post.sent_at)) for post in posts if post.accepted}
-    events, told = [], {}
+    events: list[StoredEvent] = []
+    told: dict[tuple[str, str], list[Webhook]] = {}
     last: dict[tuple[str, str], UUID] = {}
     for row in whole.events:
         if (row.tenant, row.received_at // 1000) in kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -243,7 +244,7 @@ def test_a_scripted_hang_answers_late_and_has_no_effect(
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setattr(recorder_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     client.post("/_script", json={"service": "slack", "mode": "hang", "seconds": 20})
     assert client.post(POST, json={"channel": "C0123456789", "text": "x"}, headers=TOKEN).status_code == 503
     assert waited == [20]
