@@ -30,7 +30,7 @@ update meta.ingest_offset t
 returning t.partition, t.next_offset, t.epoch"""
 
 _LOOK = """
-select partition, next_offset, owner_label, topic_id, owner = %(owner)s,
+select partition, next_offset, owner_label, topic_id, owner is not distinct from %(owner)s,
        extract(epoch from greatest(expires_at - clock_timestamp(), interval '0'))::float8,
        extract(epoch from clock_timestamp() - moved_at)::float8
   from meta.ingest_offset
@@ -84,21 +84,14 @@ class PostgresLedger:
         known = self._execute(_LOOK, arguments)
         if len(known) < len(first_offsets):
             self._execute(_KNOW, arguments)
-        for partition, next_offset, _, topic_id, *_ in known:
-            if topic_id != log.topic_id:
-                raise TerminalError(
-                    f"the ledger stands at offset {next_offset} of {log.topic}/{partition} with topic id {topic_id}, "
-                    f"but the topic is now {log.topic_id}: it was deleted and created again. Nothing was read. "
-                    "Replay what the old topic's events were, then move the ledger's rows to the new id"
-                )
+        self._check_topic(log, known)
         leases = [Lease(*row) for row in self._take(arguments)]
-        mine = {lease.partition for lease in leases}
-        foreign = [
-            ForeignLease(partition, next_offset, label, left, moved)
-            for partition, next_offset, label, _, own, left, moved in self._execute(_LOOK, arguments)
-            if partition not in mine and left > 0 and not own
-        ]
-        return Taken(sorted(leases), sorted(foreign))
+        return Taken(sorted(leases), _foreign(self._execute(_LOOK, arguments)))
+
+    def look(self, log: LogIdentity) -> tuple[dict[int, int], list[ForeignLease]]:
+        rows = self._execute(_LOOK, {**self._arguments(log), "partitions": list(log.partitions)})
+        self._check_topic(log, rows)
+        return {row[0]: row[1] for row in rows}, _foreign(rows)
 
     def renew(self, log: LogIdentity, leases: Sequence[Lease]) -> set[int]:
         return {row[0] for row in self._execute(_RENEW, {**self._arguments(log), **_epochs(leases)})}
@@ -114,6 +107,15 @@ class PostgresLedger:
             return self._execute(_TAKE, arguments)
         except psycopg.Error as error:
             raise translate(error, "PostgreSQL") from error
+
+    def _check_topic(self, log: LogIdentity, rows: Sequence[tuple[Any, ...]]) -> None:
+        for partition, next_offset, _, topic_id, *_ in rows:
+            if topic_id != log.topic_id:
+                raise TerminalError(
+                    f"the ledger stands at offset {next_offset} of {log.topic}/{partition} with topic id {topic_id}, "
+                    f"but the topic is now {log.topic_id}: it was deleted and created again. Nothing was read; "
+                    "see 'A topic was created again' in docs/troubleshooting.md"
+                )
 
     def _arguments(self, log: LogIdentity) -> dict[str, Any]:
         return {
@@ -133,6 +135,14 @@ class PostgresLedger:
     def _raw(self, query: str, arguments: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         cursor = self._store.connection.execute(query, arguments)
         return cursor.fetchall() if cursor.description else []
+
+
+def _foreign(rows: Sequence[tuple[Any, ...]]) -> list[ForeignLease]:
+    return sorted(
+        ForeignLease(partition, next_offset, label, left, moved)
+        for partition, next_offset, label, _, own, left, moved in rows
+        if left > 0 and not own
+    )
 
 
 def _epochs(leases: Sequence[Lease]) -> dict[str, list[int]]:

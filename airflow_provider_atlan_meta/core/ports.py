@@ -118,6 +118,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def look(self, log: LogIdentity) -> tuple[dict[int, int], list[ForeignLease]]:
+        """partition -> cursor of what the ledger knows, and who holds a lease now; changes nothing."""
+        ...
+
     def renew(self, log: LogIdentity, leases: Sequence[Lease]) -> set[int]:
         """Extends the leases; returns the partitions still owned."""
         ...
@@ -139,3 +143,30 @@ class EventStore(Protocol):
     def ensure_event_days(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class OutboundRecord(NamedTuple):
+    """A record on its way to a topic."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class RecordPosition(NamedTuple):
+    """Where a record landed."""
+
+    partition: int
+    offset: int
+
+
+class Publisher(Protocol):
+    """Sends records to the log. Records of one key keep the order of the calls."""
+
+    async def publish(self, records: Sequence[OutboundRecord]) -> list[RecordPosition]:
+        """Returns when every record is acknowledged by all in-sync replicas.
+
+        :raises AtlanMetaError: at least one is not; it may or may not be in the log, the others are.
+        """
+        ...

@@ -124,8 +124,30 @@ class Ingest:
         self._writer = BatchWriter(store, sink=SINK, lease_seconds=policy.lease_seconds)
         self._leases: dict[int, Lease] = {}
         self._renewed_at = 0.0
+        self.is_following = False
+        self.has_committed = False
 
     # ---- a bounded run -------------------------------------------------------------------------------------------
+
+    def look(self) -> IngestOutcome:
+        """What ``drain`` would read, by offsets alone (transaction markers count); takes and changes nothing."""
+        identity = self._log.identify()
+        bounds = self._log.bounds(identity.partitions)
+        cursors, foreign = self._ledger.look(identity)
+        owned_by = {lease.partition: lease.label for lease in foreign}
+        ranges = []
+        for partition, (first, end) in sorted(bounds.items()):
+            start = cursors.get(partition, first)
+            if start < end and partition not in owned_by:
+                ranges.append(
+                    PartitionRange(
+                        topic=identity.topic, partition=partition, start=start, end=end, records=end - start
+                    )
+                )
+        lag = sum(part.records for part in ranges)
+        return IngestOutcome(
+            topic=identity.topic, records=lag, ranges=tuple(ranges), owned_by=owned_by, lag=lag, dry_run=True
+        )
 
     def drain(self, limits: DrainLimits) -> IngestOutcome:
         """From the ledger to the last stable offset at the start, within ``limits``; then lets go of everything.
@@ -218,6 +240,7 @@ class Ingest:
                 if now - take_at > self._policy.lease_seconds / 6:
                     self._take_more(identity)
                     take_at = now
+                    self.is_following = True
                 self._renew_when_due(identity)
                 if not self._step(identity):
                     take_at = -1e9
@@ -272,6 +295,7 @@ class Ingest:
             lost[partition] = "taken over by another owner"
             return None
         self._leases[partition] = written.lease
+        self.has_committed = True
         committed = PartitionRange(
             topic=identity.topic,
             partition=partition,

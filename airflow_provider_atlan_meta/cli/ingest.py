@@ -1,0 +1,63 @@
+"""``atlan-meta ingest``: one bounded micro-batch, as the DAG runs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_atlan_meta.cli.output import add_json_flag, emit
+from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES, Connections
+from airflow_provider_atlan_meta.config.settings import Settings
+
+if TYPE_CHECKING:
+    from airflow_provider_atlan_meta.services.ingest import IngestOutcome, PartitionRange
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "ingest",
+        help="read what is in the topic into the store, once, and stop",
+        epilog="example: atlan-meta ingest --max-records 5000 --json",
+    )
+    parser.add_argument("--max-records", type=int, default=10_000, help="stop after so many (%(default)s)")
+    parser.add_argument("--runner", choices=("local",), default="local", help="where it runs (%(default)s)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be read; take and write nothing")
+    parser.add_argument("--kafka-conn-id", default=KAFKA, help="Kafka connection (%(default)s)")
+    parser.add_argument("--postgres-conn-id", default=POSTGRES, help="store connection, role meta_ingest (%(default)s)")
+    add_json_flag(parser)
+    parser.set_defaults(run=_ingest)
+
+
+def _ingest(args: argparse.Namespace) -> int:
+    from airflow_provider_atlan_meta.services.ingest import IngestRequest, ingest_once, service_owner
+
+    settings = Settings()
+    connections = Connections(settings)
+    outcome = ingest_once(
+        kafka=connections.get(args.kafka_conn_id),
+        postgres=connections.get(args.postgres_conn_id),
+        request=IngestRequest.from_settings(settings, max_records=args.max_records, dry_run=args.dry_run),
+        owner=service_owner("ingest"),
+        report=_report,
+    )
+    emit(outcome.to_dict(), as_json=args.json, text=_text(outcome))
+    return 3 if outcome.rejected else 0
+
+
+def _report(part: PartitionRange) -> None:
+    print(f"{part.topic}/{part.partition} [{part.start}, {part.end}) {part.records} records", file=sys.stderr)
+
+
+def _text(outcome: IngestOutcome) -> str:
+    verb = "would read" if outcome.dry_run else "stored"
+    lines = [
+        f"{verb} {outcome.records} records of {outcome.topic} "
+        f"({outcome.duplicates} duplicates, {outcome.rejected} to the dead letters), {outcome.lag} left"
+    ]
+    owners = sorted(set(outcome.owned_by.values()))
+    lines += [
+        f"owned by {owner}: partitions {sorted(p for p, o in outcome.owned_by.items() if o == owner)}"
+        for owner in owners
+    ]
+    return "\n".join(lines)

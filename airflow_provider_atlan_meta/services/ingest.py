@@ -1,0 +1,190 @@
+"""The ingest engine wired to Kafka and PostgreSQL: once for a micro-batch, for ever for the service."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
+from airflow_provider_atlan_meta.clients.kafka_consumer import KafkaLog
+from airflow_provider_atlan_meta.clients.postgres import PostgresConfig, PostgresStore
+from airflow_provider_atlan_meta.clients.postgres_ledger import PostgresLedger, application_name
+from airflow_provider_atlan_meta.config.settings import Settings
+from airflow_provider_atlan_meta.core.connection import ConnectionInfo
+from airflow_provider_atlan_meta.core.errors import ConfigurationError, TransientError
+from airflow_provider_atlan_meta.core.ports import LeaseOwner
+from airflow_provider_atlan_meta.pipeline.ingest import (
+    SINK,
+    DrainLimits,
+    Ingest,
+    IngestOutcome,
+    IngestPolicy,
+    PartitionRange,
+)
+
+__all__ = [
+    "IngestOutcome",
+    "IngestRequest",
+    "IngestService",
+    "LeaseOwner",
+    "PartitionRange",
+    "ingest_once",
+    "service_owner",
+]
+
+MAX_BATCH_RECORDS = 1000
+_MAX_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestRequest:
+    """One bounded micro-batch."""
+
+    topic: str
+    max_records: int = 10_000
+    max_seconds: float = 60.0
+    dry_run: bool = False
+    batch_records: int = MAX_BATCH_RECORDS
+    lease_seconds: float = 30.0
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, max_records: int = 10_000, dry_run: bool = False) -> IngestRequest:
+        return cls(
+            topic=settings.topic("events"),
+            max_records=max_records,
+            dry_run=dry_run,
+            batch_records=settings.integer("batch_records"),
+            lease_seconds=settings.number("lease_seconds"),
+        )
+
+
+Report = Callable[[PartitionRange], None]
+
+
+def service_owner(name: str) -> LeaseOwner:
+    """A process of the service lane; new at every start."""
+    return LeaseOwner(id=uuid4(), label=f"{name} {socket.gethostname()}:{os.getpid()}")
+
+
+def ingest_once(
+    *,
+    kafka: ConnectionInfo,
+    postgres: ConnectionInfo,
+    request: IngestRequest,
+    owner: LeaseOwner,
+    report: Report | None = None,
+) -> IngestOutcome:
+    """From the ledger to the log's end at the start of the call, within the request's limits.
+
+    Rows and cursor commit together: the call may die anywhere, be repeated, and run beside others.
+
+    :param report: hears of every committed range, as it happens.
+    :raises TransientError: repeat the call; ``retry_after`` says when, if it is known.
+    :raises TerminalError: repeating does not help; the text names the cure.
+    """
+    policy = _policy(request.batch_records, request.lease_seconds, None)
+    with _engine(kafka, postgres, request.topic, owner, policy, report, to_end=True) as engine:
+        if request.dry_run:
+            return engine.look()
+        return engine.drain(DrainLimits(max_records=request.max_records, max_seconds=request.max_seconds))
+
+
+class IngestService:
+    """The service lane: follows the log until told to stop, and starts again after what a retry may cure."""
+
+    def __init__(
+        self,
+        *,
+        kafka: ConnectionInfo,
+        postgres: ConnectionInfo,
+        settings: Settings,
+        owner: LeaseOwner,
+        report: Report | None = None,
+        on_trouble: Callable[[TransientError, float], None] | None = None,
+    ) -> None:
+        self._kafka = kafka
+        self._postgres = postgres
+        self._topic = settings.topic("events")
+        self._policy = _policy(
+            settings.integer("batch_records"),
+            settings.number("lease_seconds"),
+            settings.integer("max_partitions") or None,
+        )
+        self._owner = owner
+        self._report = report
+        self._on_trouble = on_trouble
+        self._stop = threading.Event()
+        self._engine: Ingest | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the engine is connected; it may own nothing while others own all."""
+        return self._engine is not None and self._engine.is_following
+
+    @property
+    def owned(self) -> tuple[int, ...]:
+        return self._engine.owned if self._engine is not None else ()
+
+    def stop(self) -> None:
+        """Signal-safe: ``run`` returns after the commit it is in, with every lease released."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """:raises TerminalError: no retry helps; the text names the cure."""
+        pause = 1.0
+        while not self._stop.is_set():
+            try:
+                with _engine(
+                    self._kafka, self._postgres, self._topic, self._owner, self._policy, self._report, to_end=False
+                ) as engine:
+                    self._engine = engine
+                    engine.follow(self._stop.is_set)
+            except TransientError as error:
+                # trouble after a commit is new trouble: look again soon
+                fresh = self._engine is not None and self._engine.has_committed
+                pause = 1.0 if fresh else min(_MAX_PAUSE_SECONDS, pause * 2)
+                wait = error.retry_after or pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads replicas
+                if self._on_trouble is not None:
+                    self._on_trouble(error, wait)
+                self._stop.wait(wait)
+            finally:
+                self._engine = None
+
+
+def _policy(batch_records: int, lease_seconds: float, max_partitions: int | None) -> IngestPolicy:
+    if not 1 <= batch_records <= MAX_BATCH_RECORDS:
+        raise ConfigurationError(
+            f"batch_records = {batch_records}: a batch is one statement of 1 to {MAX_BATCH_RECORDS} records"
+        )
+    if lease_seconds <= 0:
+        raise ConfigurationError(f"lease_seconds = {lease_seconds} must be positive")
+    return IngestPolicy(batch_records=batch_records, lease_seconds=lease_seconds, max_partitions=max_partitions)
+
+
+@contextmanager
+def _engine(
+    kafka: ConnectionInfo,
+    postgres: ConnectionInfo,
+    topic: str,
+    owner: LeaseOwner,
+    policy: IngestPolicy,
+    report: Report | None,
+    *,
+    to_end: bool,
+) -> Iterator[Ingest]:
+    store = PostgresStore(PostgresConfig.from_connection(postgres), application_name=application_name(owner))
+    log = KafkaLog(KafkaConfig.from_connection(kafka), topic, to_end=to_end)
+    ledger = PostgresLedger(store, owner, sink=SINK, lease_seconds=policy.lease_seconds)
+    try:
+        yield Ingest(
+            log=log, ledger=ledger, store=store, owner=owner, policy=policy, report=report or (lambda _: None)
+        )
+    finally:
+        log.close()
+        store.close()
