@@ -1,1 +1,1 @@
-"""Real servers on loopback, from wheels and jars."""
+"""Real servers on loopback, from wheels and jars. ``lifecycle.Sandbox`` is the way in."""

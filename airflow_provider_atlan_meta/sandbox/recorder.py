@@ -1,0 +1,43 @@
+"""The recorder: the SaaS ends our code calls, protocol-true, remembering every call."""
+
+from __future__ import annotations
+
+import sys
+
+from airflow_provider_atlan_meta.config.connections import SLACK
+from airflow_provider_atlan_meta.sandbox.home import Home
+from airflow_provider_atlan_meta.sandbox.processes import Command
+from airflow_provider_atlan_meta.sandbox.server import Offer, Server, Site, http_status, missing_modules
+
+NAME = "recorder"
+_MODULE = "airflow_provider_atlan_meta.testing.recorder"
+
+
+def _url(home: Home) -> str:
+    return f"http://127.0.0.1:{home.port(NAME)}"
+
+
+def _command(site: Site) -> Command:
+    argv = (sys.executable, "-m", _MODULE, "--port", str(site.home.port(NAME)))
+    return Command(argv=argv, environ=site.environ, folder=site.home.path)
+
+
+def _offer(home: Home) -> Offer:
+    slack = {
+        "conn_type": "slack",
+        "password": home.secret("slack-token"),
+        "extra": {"base_url": f"{_url(home)}/slack/api/"},
+    }
+    return Offer(fields={"recorder_url": _url(home)}, connections={SLACK: slack})
+
+
+SERVER = Server(
+    name=NAME,
+    summary="stands for Slack and other outside services; GET /_recorded lists what was called",
+    missing=lambda: missing_modules(_MODULE, "uvicorn", "starlette"),
+    ports=(NAME,),
+    command=_command,
+    ready=lambda site, _pid: http_status(site.home.port(NAME), "/_recorded") == 200,
+    address=_url,
+    offer=_offer,
+)
