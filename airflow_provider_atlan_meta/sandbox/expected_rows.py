@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -63,6 +64,7 @@ def _hash128(*parts: str) -> UUID:
     return UUID(bytes=digest.digest()[:16])
 
 
+@lru_cache(maxsize=50_000)
 def event_id_of(tenant: str, body: bytes) -> UUID:
     return _hash128(tenant, "montecarlo", canonical(body))
 

@@ -34,6 +34,7 @@ class Verdict:
     :param lost: expected rows that are not there, and changes that left no trace.
     :param duplicated: excess effects: event rows, row versions, change messages.
     :param findings: everything wrong, in words; the first ones say most.
+    :param post_to_row_ms: by run.
     """
 
     sent: int = 0
@@ -48,15 +49,15 @@ class Verdict:
     changes: int | None = None
     dead_letters: int = 0
     findings: list[str] = field(default_factory=list)
-    post_to_row_ms: list[float] = field(default_factory=list)
+    post_to_row_ms: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         return not (self.lost or self.duplicated or self.findings)
 
-    def percentile(self, share: float) -> float | None:
-        """Of the time from a post to its committed row, in milliseconds."""
-        ordered = sorted(self.post_to_row_ms)
+    def percentile(self, share: float, run: str) -> float | None:
+        """Of the time from a post of ``run`` to its committed row, in milliseconds."""
+        ordered = sorted(self.post_to_row_ms.get(run, ()))
         return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 1) if ordered else None
 
 
@@ -68,7 +69,7 @@ class _Subject:
     lost: int = 0
     duplicated: int = 0
     findings: list[str] = field(default_factory=list)
-    latencies: list[float] = field(default_factory=list)
+    latencies: list[tuple[str, float]] = field(default_factory=list)
     entities: dict[UUID, dict[str, Any]] = field(default_factory=dict)
     linked: tuple[UUID, ...] = ()
     revision: int = 0
@@ -103,7 +104,8 @@ def judge(posts: Sequence[SentPost], stored: Stored) -> Verdict:
         verdict.lost += subject.lost
         verdict.duplicated += subject.duplicated
         verdict.findings += subject.findings
-        verdict.post_to_row_ms += subject.latencies
+        for run, latency in subject.latencies:
+            verdict.post_to_row_ms.setdefault(run, []).append(latency)
     for (tenant, name), left in rows.items():
         verdict.duplicated += len(left)
         verdict.findings.append(f"{tenant}/{name}: {len(left)} event rows of a subject nobody sent")
@@ -170,7 +172,7 @@ def _compare(
             subject.findings += _row_findings(post, row, event_id if event_id == previous else None, clock)
             clock = row.received_at
             if post.accepted and row.committed_at is not None:
-                subject.latencies.append((row.committed_at - post.sent_at) * 1000)
+                subject.latencies.append((post.run, (row.committed_at - post.sent_at) * 1000))
         webhooks.append(Webhook(post.tenant, post.body, row.received_at if row else int(post.sent_at * 1000)))
         previous = event_id
     for left in waiting.values():

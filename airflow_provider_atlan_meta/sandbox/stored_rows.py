@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import dict_row
 
 from airflow_provider_atlan_meta.sandbox.expected_rows import EFFECTIVE
@@ -72,43 +71,45 @@ class Stored:
     messages: Sequence[ChangeMessage] | None = None
 
 
-def read_stored(dsn: str, tenants: Sequence[str], messages: Sequence[ChangeMessage] | None = None) -> Stored:
+def read_stored(
+    dsn: str,
+    tenants: Sequence[str],
+    *,
+    since: float = 0.0,
+    messages: Sequence[ChangeMessage] | None = None,
+) -> Stored:
     """Everything of ``tenants``, in one snapshot.
 
     :param dsn: any role that may read; row level security is satisfied here.
+    :param since: seconds since 1970; leaves out what earlier runs stored in the same database.
     """
+    bounds = {"tenants": list(tenants), "since": datetime.fromtimestamp(since, UTC)}
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
         connection.execute("set transaction isolation level repeatable read read only")
         connection.execute("select set_config('meta.tenants', %s, true)", [",".join(tenants)])
-        return Stored(
-            events=[_event(row) for row in connection.execute(_EVENTS, [list(tenants)])],
-            incidents=[
-                _row(row, "incident_id", EFFECTIVE) for row in _select(connection, "incident", tenants)
-            ],
-            entities=[
-                _row(row, "entity_id", ENTITY_COLUMNS) for row in _select(connection, "entity", tenants)
-            ],
-            links=frozenset(
-                (row["tenant_id"], row["entity_id"], row["incident_id"])
-                for row in _select(connection, "incident_entity", tenants)
-            ),
-            dead_letters=sum(1 for _ in _select(connection, "dead_letter", tenants)),
-            messages=messages,
-        )
+        found = {name: connection.execute(query, bounds).fetchall() for name, query in _QUERIES.items()}
+    return Stored(
+        events=[_event(row) for row in found["event"]],
+        incidents=[_row(row, "incident_id", EFFECTIVE) for row in found["incident"]],
+        entities=[_row(row, "entity_id", ENTITY_COLUMNS) for row in found["entity"]],
+        links=frozenset((row["tenant_id"], row["entity_id"], row["incident_id"]) for row in found["link"]),
+        dead_letters=len(found["dead_letter"]),
+        messages=messages,
+    )
 
 
-_EVENTS = """
-  select tenant_id, event_id, subject, source, type, received_at, duplicate_of, payload::text as payload,
-         pg_xact_commit_timestamp(xmin) as committed_at
-    from meta.event where tenant_id = any(%s) order by event_key
-"""
-
-
-def _select(
-    connection: psycopg.Connection[dict[str, Any]], table: str, tenants: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    statement = sql.SQL("select * from meta.{} where tenant_id = any(%s)")
-    yield from connection.execute(statement.format(sql.Identifier(table)), [list(tenants)])
+_QUERIES = {
+    "event": """
+      select tenant_id, event_id, subject, source, type, received_at, duplicate_of, payload::text as payload,
+             pg_xact_commit_timestamp(xmin) as committed_at
+        from meta.event where tenant_id = any(%(tenants)s) and received_at >= %(since)s order by event_key""",
+    "incident": "select * from meta.incident where tenant_id = any(%(tenants)s) and opened_at >= %(since)s",
+    "entity": "select * from meta.entity where tenant_id = any(%(tenants)s) and changed_at >= %(since)s",
+    "link": """
+      select l.* from meta.incident_entity l join meta.incident i using (tenant_id, incident_id)
+       where l.tenant_id = any(%(tenants)s) and i.opened_at >= %(since)s""",
+    "dead_letter": "select 1 from meta.dead_letter where tenant_id = any(%(tenants)s) and at >= %(since)s",
+}
 
 
 def _event(row: dict[str, Any]) -> StoredEvent:

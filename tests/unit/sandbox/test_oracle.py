@@ -110,7 +110,7 @@ def test_a_faultless_run_passes() -> None:
     assert verdict.findings == []
     assert verdict.ok
     assert (verdict.expected, verdict.found, verdict.sent) == (len(stored.events), len(stored.events), 120)
-    assert verdict.percentile(0.5) == pytest.approx(40, abs=1)
+    assert verdict.percentile(0.5, "test") == pytest.approx(40, abs=1)
     assert verdict.changes == len(stored.messages or ())
 
 
