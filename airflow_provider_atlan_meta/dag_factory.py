@@ -76,8 +76,9 @@ class DagOptions:
             pool=settings.text("dag_pool"),
             queue=settings.text("dag_queue"),
         )
-        sequences = {name: tuple(overrides[name]) for name in ("tags", "tenants") if name in overrides}
-        return replace(options, **(overrides | sequences))
+        for name in {"tags", "tenants"} & overrides.keys():
+            overrides[name] = tuple(overrides[name])
+        return replace(options, **overrides)
 
 
 def build_dags(namespace: MutableMapping[str, Any], *, prefix: str, **overrides: Any) -> None:

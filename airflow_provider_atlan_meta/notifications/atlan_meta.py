@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseNotifier
 
 from airflow_provider_atlan_meta.config.settings import Settings
-from airflow_provider_atlan_meta.core.alerts import Failure
-from airflow_provider_atlan_meta.core.messages import describe_error
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_provider_atlan_meta.core.alerts import Failure
 
 
 class AtlanMetaNotifier(BaseNotifier):
@@ -41,6 +41,7 @@ class AtlanMetaNotifier(BaseNotifier):
         channel = self.channel if self.channel is not None else settings.text("alert_channel")
         if not channel:
             return
+        from airflow_provider_atlan_meta.core.messages import describe_error
         from airflow_provider_atlan_meta.hooks import alerts
 
         conn_id = self.slack_conn_id or settings.text("alert_slack_conn_id")
@@ -56,6 +57,7 @@ class AtlanMetaNotifier(BaseNotifier):
         await sync_to_async(self.notify, thread_sensitive=False)(context)
 
     def _failure(self, context: Mapping[str, Any]) -> Failure:
+        from airflow_provider_atlan_meta.core.alerts import Failure
         from airflow_provider_atlan_meta.hooks import alerts
 
         dag_id, run_id = _dag_id(context), _run_id(context)

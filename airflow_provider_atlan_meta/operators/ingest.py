@@ -11,9 +11,7 @@ from airflow.sdk import BaseOperator, RetryAction
 
 from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES
 from airflow_provider_atlan_meta.config.settings import Settings
-from airflow_provider_atlan_meta.core.alerts import FailureReason
 from airflow_provider_atlan_meta.core.errors import ConfigurationError, TransientError
-from airflow_provider_atlan_meta.core.messages import describe_error
 from airflow_provider_atlan_meta.operators.retry import (
     RETRIES,
     RETRY_DELAY_AFTER_KILL,
@@ -54,7 +52,7 @@ class IngestOperator(BaseOperator):
         "postgres_conn_id",
         "topic",
         "max_records",
-        "dry_run",
+        "is_dry_run",
         "runner",
         "sinks",
     )
@@ -82,7 +80,7 @@ class IngestOperator(BaseOperator):
         self.postgres_conn_id = postgres_conn_id
         self.topic = topic
         self.max_records = max_records
-        self.dry_run = dry_run
+        self.is_dry_run = dry_run  # BaseOperator has a method dry_run
         self.runner = runner
         self.sinks = sinks
         self.tenants = tenants
@@ -113,7 +111,7 @@ class IngestOperator(BaseOperator):
         return IngestRequest(
             topic=self.topic or settings.topic("events"),
             max_records=_positive("max_records", self.max_records),
-            dry_run=_flag("dry_run", self.dry_run),
+            dry_run=_flag("dry_run", self.is_dry_run),
             batch_records=settings.integer("batch_records"),
             lease_seconds=settings.number("lease_seconds"),
         )
@@ -154,6 +152,8 @@ class IngestOperator(BaseOperator):
         """The alert is told by another process that has no exception: what is final is written for it."""
         if not self._fails_for_good(context, error):
             return
+        from airflow_provider_atlan_meta.core.alerts import FailureReason
+        from airflow_provider_atlan_meta.core.messages import describe_error
         from airflow_provider_atlan_meta.hooks import alerts
 
         ti = context["ti"]
@@ -172,6 +172,7 @@ class IngestOperator(BaseOperator):
 
     def _resolve_alert(self, context: Context) -> None:
         """One read of an Airflow Variable when no alert is open. Slack away: the next success tries again."""
+        from airflow_provider_atlan_meta.core.messages import describe_error
         from airflow_provider_atlan_meta.hooks import alerts
 
         ti = context["ti"]

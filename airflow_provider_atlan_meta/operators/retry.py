@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import RetryDecision, RetryPolicy
 
 from airflow_provider_atlan_meta.core.errors import RejectedError, TerminalError, TransientError
-from airflow_provider_atlan_meta.core.messages import describe_error
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -50,6 +49,8 @@ class AtlanMetaRetryPolicy(RetryPolicy):
         context: Context | None = None,
     ) -> RetryDecision:
         """Its reasons reach Airflow's database: text only of our own errors, which carry no secrets."""
+        from airflow_provider_atlan_meta.core.messages import describe_error
+
         if isinstance(exception, (TerminalError, RejectedError)):
             return RetryDecision.fail(f"no retry helps: {describe_error(exception)}")
         tries_before_clear = max_tries - (context["task"].retries or 0) if context else 0

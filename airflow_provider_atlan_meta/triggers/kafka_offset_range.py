@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_atlan_meta.config.connections import KAFKA
-from airflow_provider_atlan_meta.core.messages import describe_error
-from airflow_provider_atlan_meta.core.polling import OffsetWatch, WatchPolicy
 
 if TYPE_CHECKING:
     from airflow_provider_atlan_meta.clients.kafka_admin import EndOffsets
+    from airflow_provider_atlan_meta.core.polling import OffsetRange
 
 _Result = TypeVar("_Result")
 
@@ -48,7 +47,8 @@ class KafkaOffsetRangeTrigger(BaseEventTrigger):
         backoff_max_seconds: float = 60.0,
         **_ignored: Any,
     ) -> None:
-        super().__init__()  # rows written by other versions may carry other arguments: they are ignored
+        # arguments that are not ours come from rows that another version wrote
+        super().__init__()  # type: ignore[no-untyped-call]
         self.topic = topic
         self.kafka_conn_id = kafka_conn_id
         self.watch_id = watch_id
@@ -71,6 +71,8 @@ class KafkaOffsetRangeTrigger(BaseEventTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        from airflow_provider_atlan_meta.core.polling import OffsetWatch, WatchPolicy
+
         watch = OffsetWatch(
             WatchPolicy(
                 poll_seconds=self.poll_seconds,
@@ -91,7 +93,7 @@ class KafkaOffsetRangeTrigger(BaseEventTrigger):
                     outcome = watch.on_error(jitter=random.random())  # noqa: S311 - spreads watchers, hides nothing
                     self._log_failure(error, outcome.wait_seconds)
                 if outcome.moved:
-                    yield TriggerEvent({"topic": self.topic, "ranges": [asdict(r) for r in outcome.moved]})
+                    yield _event(self.topic, outcome.moved)
                 await asyncio.sleep(outcome.wait_seconds)
         finally:
             thread.close_later(reader)
@@ -105,12 +107,19 @@ class KafkaOffsetRangeTrigger(BaseEventTrigger):
         return await thread.call(lambda: EndOffsets(config, self.topic))
 
     def _log_failure(self, error: Exception, wait_seconds: float) -> None:
+        from airflow_provider_atlan_meta.core.messages import describe_error
+
         self.log.warning(
             "cannot see the end of topic %s, looking again in %.0f s: %s",
             self.topic,
             wait_seconds,
             describe_error(error),
         )
+
+
+def _event(topic: str, moved: tuple[OffsetRange, ...]) -> TriggerEvent:
+    payload = {"topic": topic, "ranges": [asdict(one) for one in moved]}
+    return TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
 
 class _OwnThread:
