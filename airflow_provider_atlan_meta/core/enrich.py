@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
-
 import msgspec
 
 from airflow_provider_atlan_meta.core import identity, montecarlo
 from airflow_provider_atlan_meta.core.errors import RejectedError
-from airflow_provider_atlan_meta.core.events import MetadataEvent, decode_event, received_at_ms
+from airflow_provider_atlan_meta.core.events import RECEIVED_AT, MetadataEvent, decode_event
 from airflow_provider_atlan_meta.core.rows import EntityRow, EventRow, LogRecord, Statement
 from airflow_provider_atlan_meta.core.tenancy import is_tenant
 
@@ -29,20 +27,16 @@ def enrich(record: LogRecord) -> EventRow:
         raise RejectedError("no value", detail="a tombstone is not an event")
     event = decode_event(record.value)
     payload = bytes(event.data)
-    try:
-        payload.decode()
-    except UnicodeDecodeError as error:
-        raise RejectedError("payload is not UTF-8", detail=f"at byte {error.start}") from None
     tenant = event.tenant
     if not is_tenant(tenant):
         raise RejectedError("tenant without a tenant's form")
-    if record.key is None or not record.key.startswith(f"{tenant}|".encode()):
+    if record.key is None or not record.key.startswith(tenant.encode() + b"|"):
         raise RejectedError("key of another tenant", detail="the record's key does not begin with its tenant")
     if not event.subject:
         raise RejectedError("subject empty")
-    received_ms = received_at_ms(record.headers)
+    received_ms = _received_at_ms(record)
     if received_ms > _MAX_RECEIVED_AT_MS:
-        raise RejectedError("received_at is after the year 9999")
+        raise RejectedError("header received_at is after the year 9999")
     event_id = _event_id(event.id)
     statement, entities = _statement(event, payload, received_ms * 1000)
     row = EventRow(
@@ -59,8 +53,24 @@ def enrich(record: LogRecord) -> EventRow:
         statement,
         entities,
     )
-    _check_storable(row)
+    if not _is_plain(record.value):
+        _check_storable(row)
     return row
+
+
+def _is_plain(value: bytes) -> bool:
+    """Short ASCII without escaped characters: nothing in it can be what ``_check_storable`` looks for."""
+    return len(value) <= _MAX_TEXT and value.isascii() and (b"\\" not in value or b"\\u" not in value)
+
+
+def _received_at_ms(record: LogRecord) -> int:
+    """The producer's stamp: the only time a webhook has."""
+    for name, value in record.headers:
+        if name == RECEIVED_AT:
+            if value is not None and len(value) <= 15 and value.isdigit():
+                return int(value)
+            raise RejectedError("header received_at is not a time in milliseconds")
+    raise RejectedError("header received_at is missing")
 
 
 def _event_id(text: str) -> bytes:
@@ -90,13 +100,14 @@ def _statement(
 
 def _check_storable(row: EventRow) -> None:
     """What the decoder lets through and PostgreSQL would refuse, failing the whole batch with it."""
-    texts: list[Any] = [row.source, row.type, row.subject]
-    if row.statement is not None:
-        texts += [value for _, value in row.statement if value.__class__ is str]
-    for entity in row.entities:
-        texts.append(entity.qualified_name)
+    try:
+        row.payload.decode()
+    except UnicodeDecodeError as error:
+        raise RejectedError("payload is not UTF-8", detail=f"at byte {error.start}") from None
+    texts = [row.source, row.type, row.subject, *[entity.qualified_name for entity in row.entities]]
+    texts += [value for value in row.statement or () if value.__class__ is str]
     for text in texts:
         if len(text) > _MAX_TEXT:
             raise RejectedError("text too long", detail=f"more than {_MAX_TEXT} characters")
-        if (not text.isascii() or "\0" in text) and _UNSTORABLE.search(text):
+        if _UNSTORABLE.search(text):
             raise RejectedError("text with NUL or a lone surrogate")

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import UNSET
+
 from airflow_provider_atlan_meta.core.rows import (
     ENTITY_IDS,
     INCIDENT_FIELDS,
@@ -62,7 +64,9 @@ class IncidentState:
         """
         values: list[Any] | None = None
         positions: list[int] | None = None
-        for index, value in statement:
+        for index, value in enumerate(statement):
+            if value is UNSET:
+                continue
             said = self.positions[index]
             if index == OPENED_AT:
                 newer = said < 0 or position < said

@@ -7,28 +7,15 @@ known ones are read: inside ``payload`` and beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 from zlib import crc32
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from airflow_provider_atlan_meta.core import identity
-from airflow_provider_atlan_meta.core.rows import (
-    ENTITY_IDS,
-    OPENED_AT,
-    OWNER,
-    RESOLVED_AT,
-    SEVERITY,
-    SOURCE,
-    STATUS,
-    TITLE,
-    TYPE,
-    URL,
-    EntityRow,
-    Statement,
-)
+from airflow_provider_atlan_meta.core.rows import EntityRow, Statement
 
 NAME = "montecarlo"
 UNKNOWN_TYPE = "unknown"
@@ -98,58 +85,61 @@ def statement_of(
     :param received_at: microseconds; stands for the times the webhook does not carry.
     """
     items = payload.event_list
-    entities = _entities(webhook, payload, tenant, items) if items else ()
-    stated: list[tuple[int, Any]] = [
-        (SOURCE, NAME),
-        (TYPE, webhook.type),
-        (TITLE, _title(webhook, payload, items, entities)),
-        (OPENED_AT, received_at),
-    ]
-    if payload.url is not UNSET:
-        stated.append((URL, payload.url))
-    feedback = payload.alert_feedback if payload.alert_feedback is not UNSET else webhook.alert_feedback
-    if feedback is not UNSET:
-        status = normalise_status(feedback)
-        stated.append((STATUS, status))
-        stated.append((RESOLVED_AT, received_at if status in TERMINAL_STATUSES else None))
+    entities: tuple[EntityRow, ...] = ()
+    entity_ids: tuple[bytes, ...] | UnsetType = UNSET
+    if items:
+        account = webhook.account.id if webhook.account is not None else ""
+        entities = _entities(tenant, account, payload.group_id, [item.table_name for item in items])
+        entity_ids = tuple(sorted([entity.entity_id for entity in entities]))
+    elif items is not UNSET:
+        entity_ids = ()
+    status: Stated = payload.alert_feedback
+    if status is UNSET:
+        status = webhook.alert_feedback
+    resolved_at: int | UnsetType | None = UNSET
+    if status is not UNSET:
+        status = normalise_status(status)
+        resolved_at = received_at if status in TERMINAL_STATUSES else None
     severity = payload.declared_alert_severity
     if severity is UNSET:
         severity = webhook.declared_alert_severity
     if severity is not UNSET:
-        stated.append((SEVERITY, normalise_severity(severity)))
-    owner = payload.owner if payload.owner is not UNSET else webhook.owner
-    if owner is not UNSET:
-        stated.append((OWNER, owner))
-    if items is not UNSET:
-        stated.append((ENTITY_IDS, tuple(sorted([entity.entity_id for entity in entities]))))
-    return tuple(stated), entities
+        severity = normalise_severity(severity)
+    owner = payload.owner
+    if owner is UNSET:
+        owner = webhook.owner
+    title = _title(webhook, payload, items or (), entities)
+    # in the order of rows.INCIDENT_FIELDS; priority and updated_at are never said by a webhook
+    return (
+        (
+            *(NAME, webhook.type, title, severity, UNSET, status, owner, payload.url),
+            *(received_at, UNSET, resolved_at, entity_ids),
+        ),
+        entities,
+    )
 
 
-def _title(
-    webhook: Webhook, payload: _Payload, items: list[_Item] | UnsetType | None, entities: tuple[EntityRow, ...]
-) -> str:
+def _entities(tenant: str, account: str, group: str | None, names: list[str | None]) -> tuple[EntityRow, ...]:
+    if len(names) == 1:
+        name = names[0]
+        return () if name is None else (provisional_entity(tenant, account, group, name),)
+    return tuple([provisional_entity(tenant, account, group, name) for name in dict.fromkeys(names) if name is not None])
+
+
+def _title(webhook: Webhook, payload: _Payload, items: Sequence[_Item], entities: tuple[EntityRow, ...]) -> str:
     rule = payload.rule
     if rule is not None and rule.description is not None:
         return rule.description[:_MAX_TITLE]
-    if items:
-        for item in items:
-            if item.rule is not None and item.rule.description is not None:
-                return item.rule.description[:_MAX_TITLE]
-        details = items[0].event_details
-        if details is not None:
-            return details[:_MAX_TITLE]
+    for item in items:
+        rule = item.rule
+        if rule is not None and rule.description is not None:
+            return rule.description[:_MAX_TITLE]
+    if items and (details := items[0].event_details) is not None:
+        return details[:_MAX_TITLE]
     words = webhook.type.replace("_", " ")
     if entities:
         words = f"{words} on {payload.group_id or ''}.{entities[0].name}"
     return words[:_MAX_TITLE]
-
-
-def _entities(
-    webhook: Webhook, payload: _Payload, tenant: str, items: list[_Item] | UnsetType | None
-) -> tuple[EntityRow, ...]:
-    account = webhook.account.id if webhook.account is not None else ""
-    names = dict.fromkeys([item.table_name for item in items or () if item.table_name is not None])
-    return tuple([provisional_entity(tenant, account, payload.group_id, name) for name in names])
 
 
 @lru_cache(maxsize=8192)

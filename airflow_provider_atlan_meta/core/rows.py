@@ -26,8 +26,8 @@ INCIDENT_FIELDS = (
 )
 SOURCE, TYPE, TITLE, SEVERITY, PRIORITY, STATUS, OWNER, URL, OPENED_AT, UPDATED_AT, RESOLVED_AT, ENTITY_IDS = range(12)
 
-# What one record says of its incident: (field index, value). A field that is not there says nothing, None clears it.
-Statement = tuple[tuple[int, Any], ...]
+# What one record says of its incident, in the order of INCIDENT_FIELDS: UNSET says nothing, None clears.
+Statement = tuple[Any, ...]
 
 
 class LogRecord(NamedTuple):

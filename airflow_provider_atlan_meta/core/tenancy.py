@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
 
 _TENANT = re.compile(r"[a-z][a-z0-9]{1,30}")
 
 
+@lru_cache(maxsize=4096)
 def is_tenant(name: str) -> bool:
     """Whether ``name`` has a tenant's form; the form keeps it safe in keys, ids and SQL settings."""
     return _TENANT.fullmatch(name) is not None

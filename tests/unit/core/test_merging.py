@@ -6,13 +6,13 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from airflow_provider_atlan_meta.core.merging import BatchPlan, IncidentState, plan_batch, plan_replay
 from airflow_provider_atlan_meta.core.rows import (
     INCIDENT_FIELDS,
     OPENED_AT,
     SEVERITY,
-    SOURCE,
     STATUS,
     TITLE,
     EntityRow,
@@ -23,19 +23,26 @@ from airflow_provider_atlan_meta.core.rows import (
 KEY = ("acme", "inc-1")
 FIELDS = st.sampled_from([STATUS, SEVERITY, TITLE, OPENED_AT])
 STATEMENTS = st.dictionaries(FIELDS, st.one_of(st.none(), st.integers(0, 2)), min_size=1, max_size=4).map(
-    lambda said: tuple(sorted(said.items()))
+    lambda said: states(said)
 )
+
+
+def states(said: dict[int, Any]) -> Statement:
+    return tuple(said.get(index, UNSET) for index in range(len(INCIDENT_FIELDS)))
+
+
+A, B = states({STATUS: "A"}), states({STATUS: "B"})
 
 
 def event(
     offset: int,
-    statement: Statement | None = ((STATUS, "A"),),
+    statement: Statement | None = A,
     *,
     event_id: int | None = None,
     incident: str = "inc-1",
     entities: tuple[EntityRow, ...] = (),
 ) -> EventRow:
-    said = None if statement is None else ((SOURCE, "montecarlo"), *statement)
+    said = None if statement is None else ("montecarlo", *statement[1:])
     name = offset if event_id is None else event_id
     return EventRow(
         offset=offset,
@@ -112,7 +119,7 @@ def read(stored: dict[tuple[str, str], IncidentState]) -> dict[tuple[str, str], 
 
 
 def test_an_absent_field_says_nothing_and_null_clears() -> None:
-    plan = plan_batch([event(0, ((STATUS, "A"), (SEVERITY, "SEV-1"))), event(1, ((STATUS, None),))], {})
+    plan = plan_batch([event(0, states({STATUS: "A", SEVERITY: "SEV-1"})), event(1, states({STATUS: None}))], {})
 
     last = plan.waves[1][0].values
 
@@ -128,9 +135,7 @@ def test_the_same_webhook_twice_in_a_row_is_a_duplicate_and_changes_nothing() ->
 
 
 def test_a_webhook_that_comes_back_after_another_one_is_no_duplicate() -> None:
-    a, b = ((STATUS, "A"),), ((STATUS, "B"),)
-
-    plan = plan_batch([event(0, a, event_id=1), event(1, b, event_id=2), event(2, a, event_id=1)], {})
+    plan = plan_batch([event(0, A, event_id=1), event(1, B, event_id=2), event(2, A, event_id=1)], {})
 
     assert plan.duplicates == 0
     assert [wave[0].values[STATUS] for wave in plan.waves] == ["A", "B", "A"]
@@ -159,9 +164,9 @@ def test_a_row_that_was_deleted_goes_on_from_its_tombstone() -> None:
 
 def test_opened_at_is_the_oldest_record_s() -> None:
     state = IncidentState()
-    state.merge(((OPENED_AT, 20),), 2)
+    state.merge(states({OPENED_AT: 20}), 2)
 
-    state.merge(((OPENED_AT, 10),), 1)
+    state.merge(states({OPENED_AT: 10}), 1)
 
     assert state.values[OPENED_AT] == 10
 
@@ -172,9 +177,9 @@ def test_links_are_the_net_difference_over_the_batch() -> None:
 
     plan = plan_batch(
         [
-            event(0, ((ids, (orders.entity_id,)),), entities=(orders,)),
-            event(1, ((ids, (users.entity_id,)),), entities=(users,)),
-            event(2, ((ids, (orders.entity_id,)),), entities=(orders,)),
+            event(0, states({ids: (orders.entity_id,)}), entities=(orders,)),
+            event(1, states({ids: (users.entity_id,)}), entities=(users,)),
+            event(2, states({ids: (orders.entity_id,)}), entities=(orders,)),
         ],
         {},
     )
@@ -203,13 +208,13 @@ def stored_state(events: list[EventRow]) -> IncidentState:
 
 
 def test_verifying_what_is_stored_plans_nothing() -> None:
-    events = [event(0), event(1, ((STATUS, "B"),)), event(2)]
+    events = [event(0), event(1, B), event(2)]
 
     assert replayed(events, stored_state(events), reapply=False).is_empty
 
 
 def test_reapplying_what_is_stored_plans_no_write() -> None:
-    events = [event(0), event(1, ((STATUS, "B"),)), event(2)]
+    events = [event(0), event(1, B), event(2)]
 
     plan = replayed(events, stored_state(events), reapply=True)
 
@@ -217,7 +222,7 @@ def test_reapplying_what_is_stored_plans_no_write() -> None:
 
 
 def test_reapplying_puts_a_field_back_that_was_changed_by_hand() -> None:
-    events = [event(0), event(1, ((STATUS, "B"),))]
+    events = [event(0), event(1, B)]
     state = stored_state(events)
     state.values = (*state.values[:STATUS], "by hand", *state.values[STATUS + 1 :])
 
