@@ -99,6 +99,9 @@ class Home:
     def log(self, name: str) -> Path:
         return self.folder("logs") / f"{name}.log"
 
+    def has_log(self, name: str) -> bool:
+        return (self.path / "logs" / f"{name}.log").exists()
+
     def port(self, name: str) -> int:
         """The port of that name: chosen once, remembered, the same after every restart."""
         with self._guard:

@@ -93,7 +93,8 @@ class Sandbox:
         return environment.process_environ(self.home)
 
     def status(self) -> list[Status]:
-        return [self._status(SERVERS[name]) for name in SERVERS if self.home.record(name) is not None]
+        """Of every member that was ever started here."""
+        return [self._status(server) for name, server in SERVERS.items() if self.home.has_log(name)]
 
     def _status(self, server: Server) -> Status:
         record = self.home.record(server.name)
@@ -112,15 +113,16 @@ class Sandbox:
     def up(self, names: Iterable[str] | None = None, tenants: Iterable[Tenant] | None = None) -> list[Status]:
         """Starts the members named, with what they need; those that run already stay as they are.
 
-        :param names: members or groups; None is the default set, of which what is not there yet is left out.
+        :param names: members or groups, None is the default; of a group, what cannot run here is left out.
         :raises TerminalError: one could not start. Whatever this call had started is stopped again.
         """
         with self.home.locked():
             again = [] if tenants is None else self._set_tenants(list(tenants))
-            wanted = with_needs([*self._choose(names), *again])
-            self._start_all([name for name in wanted if not self.is_running(name)], finish=True)
-            for name in wanted:
-                self._report(name, "ready")
+            wanted = with_needs([*self._choose([DEFAULT] if names is None else names), *again])
+            already = [name for name in wanted if self.is_running(name)]
+            for name in already:
+                self._report(name, "ready, already running")
+            self._start_all([name for name in wanted if name not in already], finish=True)
         return self.status()
 
     def start(self, name: str) -> None:
@@ -170,21 +172,18 @@ class Sandbox:
             raise ConfigurationError(f"{name} does not run")
         return record
 
-    def _choose(self, names: Iterable[str] | None) -> list[str]:
-        """In order of need; of the default set only what can run here."""
-        if names is not None:
-            chosen = with_needs(expand(names))
-            for name in chosen:
-                if reason := SERVERS[name].missing():
-                    raise ConfigurationError(f"{name} {reason}")
-            return chosen
+    def _choose(self, names: Iterable[str]) -> list[str]:
+        """In order of need. What was named must be able to run here; of a group only what can."""
+        named = list(names)
         chosen = []
-        for name in expand(DEFAULT):
-            reasons = {n: SERVERS[n].missing() for n in with_needs([name])}
-            if all(reason is None for reason in reasons.values()):
+        for name in expand(named):
+            reasons = [f"{n} {reason}" for n in with_needs([name]) if (reason := SERVERS[n].missing())]
+            if not reasons:
                 chosen.append(name)
+            elif name in named:
+                raise ConfigurationError("; ".join(reasons))
             else:
-                self._report(name, "left out: " + "; ".join(f"{n} {r}" for n, r in reasons.items() if r))
+                self._report(name, f"left out: {'; '.join(reasons)}")
         return with_needs(chosen)
 
     def _set_tenants(self, tenants: list[Tenant]) -> list[str]:
@@ -231,7 +230,8 @@ class Sandbox:
             if abandoned.is_set():
                 raise _Abandoned(name)
             begun = time.monotonic()
-            processes.kill(None, self.home.member(name))  # what an earlier crash left behind
+            earlier = self.home.record(name)  # what a crash left behind
+            processes.kill(earlier.process if earlier else None, self.home.member(name))
             process = processes.spawn(
                 server.command(site), log=self.home.log(name), member=self.home.member(name)
             )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_atlan_meta.core.errors import TerminalError
+from airflow_provider_atlan_meta.sandbox import processes
 from airflow_provider_atlan_meta.sandbox.home import Home
 from airflow_provider_atlan_meta.sandbox.processes import Account, Command, run
 from airflow_provider_atlan_meta.sandbox.server import Offer, Server, Site, missing_modules
@@ -28,6 +29,7 @@ SUPERUSER = "postgres"
 _ACCOUNTS = ("postgres", "nobody")
 _ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 _LONGEST_SOCKET_PATH = 100
+_ORPHAN_SECONDS = 10.0
 _INITDB_OPTIONS = ("-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
 _SETTINGS = {
     "fsync": "on",
@@ -154,6 +156,7 @@ def _prepare(site: Site, name: str) -> None:
     data, account = _data(site.home, name), unprivileged_account()
     binaries = _binaries(site.home)
     if data.exists():
+        _end_orphans(data)
         return
     site.report("creating the database cluster")
     with tempfile.TemporaryDirectory(dir=_base(site.home)) as folder:
@@ -170,6 +173,14 @@ def _prepare(site: Site, name: str) -> None:
             site.home.log(name).write_text(done.stdout)
             raise TerminalError(f"initdb failed: {done.stdout.strip()[-300:]}")
         fresh.rename(data)
+
+
+def _end_orphans(data: Path) -> None:
+    """Sessions outlive a killed postmaster for a moment, in sessions of their own, and keep its memory."""
+    for process in processes.running_in(data, "postgres"):
+        processes.send(process, signal.SIGKILL)
+    if not processes.wait_for(lambda: not processes.running_in(data, "postgres"), _ORPHAN_SECONDS):
+        raise TerminalError(f"processes of a killed PostgreSQL still work in {data}")
 
 
 def _command(site: Site, name: str) -> Command:

@@ -51,6 +51,7 @@ class Command:
 
 class _Row(NamedTuple):
     parent: int
+    session: int
     mark: str
     resident_mb: float
 
@@ -124,13 +125,23 @@ def exit_code(process: Process) -> int | None:
 
 
 def family(root: Process | None, member: str) -> list[Process]:
-    """``root``, its descendants, and whatever else carries the member's marker."""
+    """``root``, its descendants, its session even after its death, and whatever else carries the marker."""
     table = _table()
     pids: set[int] = set()
-    if root is not None and (row := table.get(root.pid)) is not None and row.mark == root.mark:
-        pids = _descendants(root.pid, table)
+    if root is not None:
+        row = table.get(root.pid)
+        if row is None or row.mark == root.mark:
+            pids = {pid for pid, other in table.items() if other.session == root.pid}
+        if row is not None and row.mark == root.mark:
+            pids |= _descendants(root.pid, table)
     pids |= {pid for pid in table if pid not in pids and _carries(pid, member)}
     return [Process(pid, table[pid].mark) for pid in sorted(pids)]
+
+
+def running_in(folder: Path, program: str) -> list[Process]:
+    """Processes of that program whose working folder this is (Linux; elsewhere none are found)."""
+    table = _table()
+    return [Process(pid, row.mark) for pid, row in table.items() if _works_in(pid, folder, program)]
 
 
 def send(process: Process, number: signal.Signals) -> None:
@@ -146,11 +157,11 @@ def stop(root: Process | None, member: str, *, number: signal.Signals, seconds: 
     :return: whether all went of their own accord.
     """
     members = family(root, member)
-    if root is not None:
+    if root is not None and alive(root):
         send(root, number)
         members = _until_gone(members, seconds, lambda: family(root, member))
     clean = not members
-    kill(None, member, members)
+    kill(root, member, members)
     return clean
 
 
@@ -159,7 +170,7 @@ def kill(root: Process | None, member: str, known: Iterable[Process] = ()) -> No
     members = [*known, *family(root, member)]
     for process in members:
         send(process, signal.SIGKILL)
-    left = _until_gone(members, _KILL_SECONDS, lambda: family(None, member), again=signal.SIGKILL)
+    left = _until_gone(members, _KILL_SECONDS, lambda: family(root, member), again=signal.SIGKILL)
     if left:
         raise TimeoutError(f"processes {[p.pid for p in left]} of {member} do not die")
 
@@ -218,6 +229,14 @@ def _carries(pid: int, member: str) -> bool:
     return f"{MARKER}={member}".encode() in environ.split(b"\0")
 
 
+def _works_in(pid: int, folder: Path, program: str) -> bool:
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        return name == program and Path(f"/proc/{pid}/cwd").readlink() == folder
+    except OSError:
+        return False
+
+
 def _memory_mb(pid: int, row: _Row) -> float:
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -247,13 +266,13 @@ def _table_of_proc() -> dict[int, _Row]:
         # the command's name may hold spaces and parentheses; the fields after the last one are numbers
         fields = stat[stat.rindex(")") + 2 :].split()
         if fields[0] not in "ZX":
-            table[int(name)] = _Row(int(fields[1]), fields[19], int(fields[21]) * _PAGE_MB)
+            table[int(name)] = _Row(int(fields[1]), int(fields[3]), fields[19], int(fields[21]) * _PAGE_MB)
     return table
 
 
 def _table_of_ps() -> dict[int, _Row]:
     listing = subprocess.run(
-        ["ps", "-axo", "pid=,ppid=,stat=,rss=,lstart="],  # noqa: S607 - where /proc is missing, ps is not always in /bin
+        ["ps", "-axo", "pid=,ppid=,pgid=,stat=,rss=,lstart="],  # noqa: S607 - where /proc is missing, ps is not always in /bin
         capture_output=True,
         text=True,
         check=True,
@@ -261,7 +280,7 @@ def _table_of_ps() -> dict[int, _Row]:
     ).stdout
     table = {}
     for line in listing.splitlines():
-        pid, parent, state, resident_kb, started = line.split(None, 4)
+        pid, parent, group, state, resident_kb, started = line.split(None, 5)
         if not state.startswith("Z"):
-            table[int(pid)] = _Row(int(parent), started, int(resident_kb) / 1024)
+            table[int(pid)] = _Row(int(parent), int(group), started, int(resident_kb) / 1024)
     return table

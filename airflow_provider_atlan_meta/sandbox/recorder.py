@@ -10,6 +10,7 @@ from airflow_provider_atlan_meta.sandbox.processes import Command
 from airflow_provider_atlan_meta.sandbox.server import Offer, Server, Site, http_status, missing_modules
 
 NAME = "recorder"
+ALERT_CHANNEL = "C0SANDBOX01"
 _MODULE = "airflow_provider_atlan_meta.testing.recorder"
 
 
@@ -28,7 +29,11 @@ def _offer(home: Home) -> Offer:
         "password": home.secret("slack-token"),
         "extra": {"base_url": f"{_url(home)}/slack/api/"},
     }
-    return Offer(fields={"recorder_url": _url(home)}, connections={SLACK: slack})
+    return Offer(
+        fields={"recorder_url": _url(home)},
+        connections={SLACK: slack},
+        settings={"alert_channel": ALERT_CHANNEL},
+    )
 
 
 SERVER = Server(

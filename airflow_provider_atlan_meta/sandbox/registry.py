@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
-from airflow_provider_atlan_meta.sandbox import ingest, kafka, producer, recorder, store
+from airflow_provider_atlan_meta.sandbox import airflow, airflow_db, ingest, kafka, producer, recorder, store
 from airflow_provider_atlan_meta.sandbox.server import Server
 
-_ALL = (store.SERVER, kafka.SERVER, recorder.SERVER, producer.SERVER, ingest.SERVER)
+_ALL = (
+    store.SERVER,
+    kafka.SERVER,
+    recorder.SERVER,
+    producer.SERVER,
+    ingest.SERVER,
+    airflow_db.SERVER,
+    airflow.SERVER,
+)
 
 SERVERS: dict[str, Server] = {server.name: server for server in _ALL}
 
 # Names that stand for several.
-GROUPS: dict[str, tuple[str, ...]] = {"serve": ("producer", "ingest")}
-
-DEFAULT = ("postgres", "kafka", "recorder", "serve")
+ALL, SERVE, DEFAULT = "all", "serve", "default"
+_SERVICES = ("producer", "ingest")
+GROUPS: dict[str, tuple[str, ...]] = {
+    SERVE: _SERVICES,
+    DEFAULT: ("postgres", "kafka", "recorder", *_SERVICES),
+    ALL: tuple(SERVERS),
+}
 
 
 def expand(names: Iterable[str]) -> list[str]:
@@ -25,11 +37,10 @@ def expand(names: Iterable[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for name in names:
-        for member in GROUPS.get(name, (name,)):
-            if member not in SERVERS and name not in GROUPS:
-                raise ConfigurationError(f"no server {name!r}; there are {', '.join([*SERVERS, *GROUPS])}")
-            found[member] = None
-    return [name for name in found if name in SERVERS]
+        if name not in SERVERS and name not in GROUPS:
+            raise ConfigurationError(f"no server {name!r}; there are {', '.join([*SERVERS, *GROUPS])}")
+        found |= dict.fromkeys(GROUPS.get(name, (name,)))
+    return list(found)
 
 
 def with_needs(names: Iterable[str]) -> list[str]:

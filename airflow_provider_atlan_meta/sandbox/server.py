@@ -14,6 +14,7 @@ from airflow_provider_atlan_meta.sandbox.home import Home
 from airflow_provider_atlan_meta.sandbox.processes import MARKER, Command, run
 
 PIP_LINE = "pip install 'airflow-provider-atlan-meta[sandbox]'"
+_PACKAGE = "airflow_provider_atlan_meta"
 _STEP_SECONDS = 120
 
 
@@ -76,9 +77,12 @@ class Server:
 
 
 def missing_modules(*names: str) -> str | None:
-    """For ``Server.missing``: the pip line when one of the modules is not installed."""
+    """For ``Server.missing``: which modules are not there, with the pip line where pip brings them."""
     absent = [name for name in names if _absent(name)]
-    return f"needs {', '.join(absent)}: {PIP_LINE}" if absent else None
+    if not absent:
+        return None
+    own = [name for name in absent if name.startswith(f"{_PACKAGE}.")]
+    return f"is not part of this version ({own[0]})" if own else f"needs {', '.join(absent)}: {PIP_LINE}"
 
 
 def _absent(name: str) -> bool:
