@@ -1,0 +1,1 @@
+"""Webhooks through real servers, live for people (``make demo``) or checked (``make demo-once``)."""
