@@ -134,9 +134,7 @@ def _refuse(conn_id: str, name: str, value: str) -> None:
             f"connection {conn_id!r}: remove 'transactional.id', no transactions are used"
         )
     if name in _FIXED and value.lower() not in _FIXED[name]:
-        raise ConfigurationError(
-            f"connection {conn_id!r}: {name}={value} would break a guarantee; remove it or set {_FIXED[name][0]}"
-        )
+        raise ConfigurationError(f"connection {conn_id!r}: {name}={value} would break a guarantee; remove it")
     if name in _OWN_SETTING:
         raise ConfigurationError(
             f"connection {conn_id!r}: remove {name!r}; [atlan_meta] {_OWN_SETTING[name]} decides it"

@@ -65,6 +65,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("delivery_timeout_seconds", "float", "30", "How long the producer waits for Kafka before it answers 503."),
     Setting("drain_seconds", "float", "30", "How long a service finishes what it holds after SIGTERM."),
+    Setting("log_level", "string", "INFO", "Least level the services log: DEBUG, INFO, WARNING or ERROR."),
     Setting("dag_prefix", "string", "atlan_meta_", "Prefix of the shipped DAG ids."),
     Setting(
         "dag_schedule",

@@ -1,8 +1,9 @@
 """Monte Carlo's webhook signature, as Monte Carlo computes it.
 
-Header ``x-mcd-signature`` is the HMAC-SHA512, in hexadecimal, of ``urllib.parse.urlencode(json.loads(body))``:
-of Python's ``str()`` of the nested values, form-encoded. The raw body's HMAC is *not* a signature. Key order
-and float spelling are Python's, so a parsed body is all that is needed (``json_document.parse_document``).
+Header ``x-mcd-signature`` is the HMAC-SHA512, in hexadecimal, of
+``urllib.parse.urlencode(json.loads(body))``: of Python's ``str()`` of the nested values, form-encoded. The
+raw body's HMAC is *not* a signature. Key order and float spelling are Python's, so a parsed body is all that
+is needed (``json_document.parse_document``).
 
 ``str()`` depends on the sender's Python where a text holds characters that became printable lately
 (``printable``): one body then has several right signatures, and each is accepted.

@@ -1,0 +1,35 @@
+"""``atlan-meta serve producer|ingest``: the service lane, each part a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from airflow_provider_atlan_meta.config.connections import Connections
+from airflow_provider_atlan_meta.config.settings import Settings
+from airflow_provider_atlan_meta.core.errors import ConfigurationError
+
+_PIP_LINE = "pip install 'airflow-provider-atlan-meta[services]'"
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "serve",
+        help="run the service lane; SIGTERM drains, exit 0",
+        epilog="example: atlan-meta serve producer --port 8088",
+    )
+    services = parser.add_subparsers(dest="service", metavar="SERVICE", required=True)
+    producer = services.add_parser("producer", help="receive signed webhooks, answer 202 once Kafka has them")
+    producer.add_argument("--host", help="address to listen on (default: [atlan_meta] producer_host)")
+    producer.add_argument("--port", type=int, help="port to listen on (default: [atlan_meta] producer_port)")
+    producer.set_defaults(run=_producer)
+
+
+def _producer(args: argparse.Namespace) -> int:
+    try:
+        from airflow_provider_atlan_meta.services.producer import ProducerConfig, run_producer
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"`serve producer` needs {error.name}: {_PIP_LINE}") from None
+    settings = Settings()
+    config = ProducerConfig.from_settings(settings, host=args.host, port=args.port)
+    return run_producer(config, Connections(settings))

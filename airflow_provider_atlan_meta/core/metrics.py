@@ -1,0 +1,91 @@
+"""Every metric of the services, declared once: the names, their kinds, help texts and labels.
+
+A name that is not declared here does not type-check; docs and dashboards are held to this list by tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+MetricName = Literal[
+    "atlan_meta_producer_requests_total",
+    "atlan_meta_producer_request_seconds",
+    "atlan_meta_producer_events_total",
+    "atlan_meta_producer_publish_seconds",
+    "atlan_meta_producer_publish_failures_total",
+    "atlan_meta_producer_in_flight",
+    "atlan_meta_producer_draining",
+]
+MetricKind = Literal["counter", "gauge", "histogram"]
+
+_LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
+
+
+@dataclass(frozen=True)
+class MetricDefinition:
+    """:param labels: bounded sets only: statuses, stages, tenants that authenticated; never ids."""
+
+    name: MetricName
+    kind: MetricKind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+DEFINITIONS: tuple[MetricDefinition, ...] = (
+    MetricDefinition(
+        "atlan_meta_producer_requests_total", "counter", "Webhooks answered, by HTTP status.", ("status",)
+    ),
+    MetricDefinition(
+        "atlan_meta_producer_request_seconds",
+        "histogram",
+        "From a webhook's first byte to its answer.",
+        buckets=_LATENCY_BUCKETS,
+    ),
+    MetricDefinition(
+        "atlan_meta_producer_events_total",
+        "counter",
+        "Events accepted: acknowledged by Kafka and answered with 202.",
+        ("tenant", "source"),
+    ),
+    MetricDefinition(
+        "atlan_meta_producer_publish_seconds",
+        "histogram",
+        "From handing a record to Kafka to the acknowledgement of all in-sync replicas.",
+        buckets=_LATENCY_BUCKETS,
+    ),
+    MetricDefinition(
+        "atlan_meta_producer_publish_failures_total",
+        "counter",
+        "Records Kafka did not acknowledge; their senders were told 503.",
+        ("error",),
+    ),
+    MetricDefinition(
+        "atlan_meta_producer_in_flight", "gauge", "Webhooks handed to Kafka and not yet answered."
+    ),
+    MetricDefinition("atlan_meta_producer_draining", "gauge", "1 from SIGTERM to the end of the process."),
+)
+
+
+class Metrics(Protocol):
+    """Where numbers go. Labels are given in the order of the definition; unknown names never arrive here."""
+
+    def count(self, name: MetricName, *labels: str, by: float = 1) -> None: ...
+
+    def set(self, name: MetricName, value: float, *labels: str) -> None: ...
+
+    def observe(self, name: MetricName, value: float, *labels: str) -> None: ...
+
+
+class NoopMetrics:
+    """Counts nothing."""
+
+    def count(self, name: MetricName, *labels: str, by: float = 1) -> None:
+        del name, labels, by
+
+    def set(self, name: MetricName, value: float, *labels: str) -> None:
+        del name, value, labels
+
+    def observe(self, name: MetricName, value: float, *labels: str) -> None:
+        del name, value, labels
