@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow_provider_atlan_meta.dag_factory import DagOptions as DagOptions
     from airflow_provider_atlan_meta.dag_factory import build_dags as build_dags
 
-__all__ = ["DagOptions", "__version__", "build_dags"]  # noqa: F822 - resolved by __getattr__
+__all__ = ["DagOptions", "__version__", "build_dags"]
 
 
 def __getattr__(name: str) -> Any:

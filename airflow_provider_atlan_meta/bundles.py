@@ -14,5 +14,7 @@ class PackagedDagBundle(LocalDagBundle):
     def __init__(self, **kwargs: Any) -> None:
         spec = find_spec("airflow_provider_atlan_meta.dags")
         if spec is None or not spec.submodule_search_locations:
-            raise RuntimeError("airflow_provider_atlan_meta.dags is not installed; reinstall airflow-provider-atlan-meta")
+            raise RuntimeError(
+                "airflow_provider_atlan_meta.dags is not installed; reinstall airflow-provider-atlan-meta"
+            )
         super().__init__(path=spec.submodule_search_locations[0], **kwargs)

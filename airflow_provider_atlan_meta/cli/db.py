@@ -17,10 +17,14 @@ def add_parser(subparsers: Any) -> None:
         help="create or upgrade schema meta; running it again changes nothing",
         epilog=f"example: AIRFLOW_CONN_{POSTGRES_ADMIN.upper()}=postgres://admin:...@db/meta atlan-meta db migrate",
     )
-    current = verbs.add_parser("current", help="the revision the schema is at, and the one this version needs")
+    current = verbs.add_parser(
+        "current", help="the revision the schema is at, and the one this version needs"
+    )
     for parser in (migrate, current):
         parser.add_argument(
-            "--conn-id", default=POSTGRES_ADMIN, help="connection of a superuser of the database (%(default)s)"
+            "--conn-id",
+            default=POSTGRES_ADMIN,
+            help="connection of a superuser of the database (%(default)s)",
         )
         add_json_flag(parser)
     migrate.set_defaults(run=_migrate)

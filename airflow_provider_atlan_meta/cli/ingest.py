@@ -22,9 +22,13 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--max-records", type=int, default=10_000, help="stop after so many (%(default)s)")
     parser.add_argument("--runner", choices=("local",), default="local", help="where it runs (%(default)s)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be read; take and write nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be read; take and write nothing"
+    )
     parser.add_argument("--kafka-conn-id", default=KAFKA, help="Kafka connection (%(default)s)")
-    parser.add_argument("--postgres-conn-id", default=POSTGRES, help="store connection, role meta_ingest (%(default)s)")
+    parser.add_argument(
+        "--postgres-conn-id", default=POSTGRES, help="store connection, role meta_ingest (%(default)s)"
+    )
     add_json_flag(parser)
     parser.set_defaults(run=_ingest)
 

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import cast
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from airflow_provider_atlan_meta.clients.kafka import KafkaConfig, translate
 from airflow_provider_atlan_meta.core.errors import TerminalError, TransientError
@@ -44,15 +54,15 @@ class KafkaLog:
                 ) from error
             raise translate(error, f"topic {self._topic}") from error
         return LogIdentity(
-            cluster_id=cluster.cluster_id,
+            cluster_id=str(cluster.cluster_id),
             topic=self._topic,
             topic_id=str(described.topic_id),
             partitions=tuple(sorted(partition.id for partition in described.partitions)),
         )
 
     def bounds(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
-        first = self._offsets(partitions, OffsetSpec.earliest())
-        last = self._offsets(partitions, OffsetSpec.latest())
+        first = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        last = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {partition: (first[partition], last[partition]) for partition in partitions}
 
     def _offsets(self, partitions: Sequence[int], spec: OffsetSpec) -> dict[int, int]:
@@ -65,6 +75,12 @@ class KafkaLog:
             return {at.partition: future.result().offset for at, future in futures.items()}
         except KafkaException as error:
             raise translate(error, f"offsets of {self._topic}") from error
+
+    def offsets_at(self, partitions: Sequence[int], moment: datetime) -> dict[int, int]:
+        """partition -> first offset Kafka received at ``moment`` or later; the end where there is none."""
+        found = self._offsets(partitions, OffsetSpec.for_timestamp(int(moment.timestamp() * 1000)))
+        ends = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {partition: ends[partition] if offset < 0 else offset for partition, offset in found.items()}
 
     def assign(self, positions: Mapping[int, int]) -> None:
         try:
@@ -84,23 +100,25 @@ class KafkaLog:
         records: list[LogRecord] = []
         ends: dict[int, int] = {}
         for message in messages:
-            error = message.error()
-            if error is None:
+            failure = message.error()
+            if failure is None:
                 records.append(_record(message))
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ends[message.partition()] = message.offset()
+            elif failure.code() == KafkaError._PARTITION_EOF:
+                ends[cast(int, message.partition())] = cast(int, message.offset())
             else:
-                self._raise(message, error)
+                self._raise(message, failure)
         return Poll(records, ends)
 
     def _raise(self, message: Message, error: KafkaError) -> None:
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise TerminalError(
-                f"{self._topic}/{message.partition()}: the ledger's offset is not in the log ({error.str()}). Nothing was "
-                "skipped. Records below the log's start are gone from Kafka; see the troubleshooting page"
+                f"{self._topic}/{message.partition()}: the ledger's offset is not in the log ({error.str()}). "
+                "Nothing was skipped. Records below the log's start are gone from Kafka; see the troubleshooting page"
             )
         if error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:
-            raise TransientError(f"{self._topic}: {error.str()}; nothing was lost, the ledger stands at the last commit")
+            raise TransientError(
+                f"{self._topic}: {error.str()}; nothing was lost, the ledger stands at the last commit"
+            )
         raise translate(KafkaException(error), f"topic {self._topic}")
 
     def close(self) -> None:
@@ -134,6 +152,11 @@ class KafkaLog:
 
 
 def _record(message: Message) -> LogRecord:
+    """A message without an error always has a place; its stub says otherwise."""
     return LogRecord(
-        message.partition(), message.offset(), message.key(), message.value(), tuple(message.headers() or ())
+        cast(int, message.partition()),
+        cast(int, message.offset()),
+        message.key(),
+        message.value(),
+        tuple(cast("list[tuple[str, bytes | None]]", message.headers() or [])),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from airflow_provider_atlan_meta.clients.kafka import KafkaConfig, translate
 
@@ -15,7 +15,12 @@ _REQUEST_SECONDS = 10.0
 
 
 def create_topics(
-    config: KafkaConfig, *, prefix: str, partitions: int, replication: int, names: tuple[str, ...] = tuple(RETENTION_DAYS)
+    config: KafkaConfig,
+    *,
+    prefix: str,
+    partitions: int,
+    replication: int,
+    names: tuple[str, ...] = tuple(RETENTION_DAYS),
 ) -> dict[str, bool]:
     """Creates what is missing; never changes a topic that is there.
 

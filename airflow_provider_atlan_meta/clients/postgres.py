@@ -63,7 +63,9 @@ class PostgresConfig:
     @classmethod
     def from_connection(cls, info: ConnectionInfo) -> PostgresConfig:
         if not info.host or not info.schema:
-            raise ConfigurationError(f"connection {info.conn_id!r} needs a host and a schema (the database's name)")
+            raise ConfigurationError(
+                f"connection {info.conn_id!r} needs a host and a schema (the database's name)"
+            )
         return cls(
             host=info.host,
             port=info.port or 5432,
@@ -106,17 +108,19 @@ def translate(error: psycopg.Error, what: str) -> AtlanMetaError:
             if ours is RejectedError:
                 return RejectedError("PostgreSQL refuses the value", detail=f"{type(error).__name__}: {text}")
             if ours is ConfigurationError:
-                return ConfigurationError(f"{what}: {text}; check the connection and run `atlan-meta db migrate`")
-            kept = "; nothing was lost, the ledger stands at the last commit" if ours is TransientError else ""
+                return ConfigurationError(
+                    f"{what}: {text}; check the connection and run `atlan-meta db migrate`"
+                )
+            kept = (
+                "; nothing was lost, the ledger stands at the last commit" if ours is TransientError else ""
+            )
             return ours(f"{what}: {type(error).__name__}: {text}{kept}")
     return TerminalError(f"{what}: {type(error).__name__}: {text}")
 
 
 _READ = "select * from meta.read_incidents(%s, %s, %s)"
 _KNOWN = "select event_key, duplicate_of is not null from meta.known_events(%s, %s::uuid[])"
-_APPLY = (
-    "select meta.apply_batch({lease}, %s, %s, %s, %s::int[], %s, %s, %s::int[], %s, %s)"
-)
+_APPLY = "select meta.apply_batch({lease}, %s, %s, %s, %s::int[], %s, %s, %s::int[], %s, %s)"
 _APPLY_LIVE = _APPLY.format(lease="row(%s, %s, %s, %s, %s, %s, %s, %s)::meta.lease")
 _APPLY_REPLAY = _APPLY.format(lease="null")
 
@@ -176,7 +180,9 @@ class PostgresStore:
         rows = self._fetch(_KNOWN, (_tenants(tenants), [key.hex() for key in keys]))
         return {row[0]: row[1] for row in rows}
 
-    def apply(self, plan: BatchPlan, *, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()) -> None:
+    def apply(
+        self, plan: BatchPlan, *, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()
+    ) -> None:
         """Writes the batch and moves the cursor, or neither.
 
         :param commit: the partition's lease and range; None: a replay, which has no cursor.
@@ -211,7 +217,17 @@ class PostgresStore:
 
 
 _event_columns = attrgetter(
-    *("event_key", "tenant_id", "event_id", "source", "type", "subject", "occurred_at", "received_at", "payload")
+    *(
+        "event_key",
+        "tenant_id",
+        "event_id",
+        "source",
+        "type",
+        "subject",
+        "occurred_at",
+        "received_at",
+        "payload",
+    )
 )
 _entity_columns = attrgetter(
     *("tenant_id", "entity_id", "qualified_name", "type_name", "name", "platform"),

@@ -14,7 +14,8 @@ from airflow_provider_atlan_meta.core.ports import ForeignLease, Lease, LeaseOwn
 
 _KNOW = """
 insert into meta.ingest_offset (cluster_id, topic, partition, sink, next_offset, topic_id)
-select %(cluster)s, %(topic)s, p, %(sink)s, o, %(topic_id)s from unnest(%(partitions)s::int[], %(offsets)s::bigint[]) k (p, o)
+select %(cluster)s, %(topic)s, p, %(sink)s, o, %(topic_id)s
+  from unnest(%(partitions)s::int[], %(offsets)s::bigint[]) k (p, o)
 on conflict do nothing"""
 
 # ordered, so that two takers cannot lock each other out

@@ -2,7 +2,8 @@
 
 Why by hand: psycopg's own list and composite dumpers cost 15 times as much per row, and COPY is refused on tables
 with row level security. Format: array = ndim, has-null flag, element oid, then (size, lower bound) per dimension;
-composite = column count, then (oid, length, bytes) per column; length -1 is NULL (PostgreSQL's array_recv, record_recv).
+composite = column count, then (oid, length, bytes) per column; length -1 is NULL (array_recv and record_recv of
+PostgreSQL).
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from psycopg import Connection, sql
-from psycopg.adapt import Dumper, Loader
 from psycopg.abc import Buffer
+from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
 # microseconds from 1970-01-01 (ours) to 2000-01-01 (PostgreSQL's)

@@ -36,9 +36,17 @@ class Setting:
 SETTINGS: tuple[Setting, ...] = (
     Setting("topic_prefix", "string", "meta", "Prefix of the Kafka topics: <prefix>.events.v1 and so on."),
     Setting(
-        "topic_partitions", "integer", "12", "Partitions of each topic. Fixed at creation: more breaks order per incident."
+        "topic_partitions",
+        "integer",
+        "12",
+        "Partitions of each topic. Fixed at creation: more breaks order per incident.",
     ),
-    Setting("topic_replication", "integer", "3", "Replication factor of each topic; below 3 a broker loss may lose data."),
+    Setting(
+        "topic_replication",
+        "integer",
+        "3",
+        "Replication factor of each topic; below 3 a broker loss may lose data.",
+    ),
     Setting(
         "connections_file",
         "string",
@@ -46,7 +54,7 @@ SETTINGS: tuple[Setting, ...] = (
         "JSON file {conn_id: connection} for services outside Airflow, mode 0600.",
         example="/etc/atlan-meta/connections.json",
     ),
-    Setting("producer_host", "string", "127.0.0.1", "Address the producer listens on.", example="0.0.0.0"),
+    Setting("producer_host", "string", "127.0.0.1", "Address the producer listens on.", example="10.0.0.5"),
     Setting("producer_port", "integer", "8088", "Port the producer listens on."),
     Setting(
         "producer_max_in_flight",
@@ -54,8 +62,15 @@ SETTINGS: tuple[Setting, ...] = (
         "1000",
         "Webhooks the producer holds at once; above it callers are told 429 with Retry-After.",
     ),
-    Setting("ingest_metrics_port", "integer", "8089", "Port of the ingest service's /healthz and /metrics; 0 is off."),
-    Setting("max_partitions", "integer", "0", "Partitions one ingest service may own; 0 means all that are free."),
+    Setting(
+        "ingest_metrics_port",
+        "integer",
+        "8089",
+        "Port of the ingest service's /healthz and /metrics; 0 is off.",
+    ),
+    Setting(
+        "max_partitions", "integer", "0", "Partitions one ingest service may own; 0 means all that are free."
+    ),
     Setting("batch_records", "integer", "1000", "Records per transaction, at most 1000."),
     Setting(
         "lease_seconds",
@@ -63,7 +78,12 @@ SETTINGS: tuple[Setting, ...] = (
         "30",
         "How long a stopped owner keeps its partitions. At most Airflow's task_instance_heartbeat_timeout.",
     ),
-    Setting("delivery_timeout_seconds", "float", "30", "How long the producer waits for Kafka before it answers 503."),
+    Setting(
+        "delivery_timeout_seconds",
+        "float",
+        "30",
+        "How long the producer waits for Kafka before it answers 503.",
+    ),
     Setting("drain_seconds", "float", "30", "How long a service finishes what it holds after SIGTERM."),
     Setting("log_level", "string", "INFO", "Least level the services log: DEBUG, INFO, WARNING or ERROR."),
     Setting("dag_prefix", "string", "atlan_meta_", "Prefix of the shipped DAG ids."),
@@ -84,7 +104,9 @@ SETTINGS: tuple[Setting, ...] = (
         "Slack channel id that hears of failed DAG runs; empty: no alerts.",
         example="C0123456789",
     ),
-    Setting("alert_slack_conn_id", "string", "atlan_meta_slack_default", "Slack connection the alerts go through."),
+    Setting(
+        "alert_slack_conn_id", "string", "atlan_meta_slack_default", "Slack connection the alerts go through."
+    ),
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
 
 _SECRET_WORDS = ("password", "secret", "token", "key", "credential", "passphrase", "jaas")
+_WITH_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NOT_SECRET = ("secret_name", "key.deserializer", "ssl.key.location", "key_file", "keytab")
 
 
@@ -80,7 +82,7 @@ def _from_json(conn_id: str, fields: dict[str, Any]) -> ConnectionInfo:
     port = fields.get("port")
     return ConnectionInfo(
         conn_id=conn_id,
-        conn_type=fields.get("conn_type") or "",
+        conn_type=_conn_type(fields.get("conn_type") or ""),
         host=fields.get("host") or "",
         port=int(port) if port not in (None, "") else None,
         login=fields.get("login") or "",
@@ -91,18 +93,26 @@ def _from_json(conn_id: str, fields: dict[str, Any]) -> ConnectionInfo:
 
 
 def _from_uri(conn_id: str, uri: str) -> ConnectionInfo:
-    parts = urlsplit(uri)
-    if not parts.scheme:
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
         raise ValueError("no scheme")
+    # Airflow's own form http://https://host: the second scheme belongs to the host
+    parts = urlsplit(rest if _WITH_SCHEME.match(rest) else f"//{rest}")
+    host = unquote(parts.hostname or "")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     extra = json.loads(query["__extra__"]) if "__extra__" in query else query
     return ConnectionInfo(
         conn_id=conn_id,
-        conn_type=parts.scheme.replace("-", "_"),
-        host=unquote(parts.hostname or ""),
+        conn_type=_conn_type(scheme),
+        host=f"{parts.scheme}://{host}" if parts.scheme and host else host,
         port=parts.port,
         login=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
         schema=unquote(parts.path[1:]) if parts.path else "",
         extra=extra,
     )
+
+
+def _conn_type(text: str) -> str:
+    """Airflow's spelling."""
+    return "postgres" if text == "postgresql" else text.replace("-", "_")

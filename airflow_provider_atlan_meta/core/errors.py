@@ -1,12 +1,12 @@
 """The error tree. The type says what happens next; the text says what happened, what to do and what is safe.
 
-    AtlanMetaError
-    ├── TransientError      the same call may work later: retry (Airflow: RETRY; services: back off)
-    │   ├── LeaseLostError  somebody else owns the partition now: read the ledger and plan again
-    │   └── RowsMovedError  a row was written since it was read: read and plan again
-    ├── RejectedError       this one record will never work: dead letter, the batch goes on
-    └── TerminalError       no retry helps: stop (Airflow: FAIL)
-        └── ConfigurationError   wrong usage or settings: the command line answers 2
+AtlanMetaError
+├── TransientError      the same call may work later: retry (Airflow: RETRY; services: back off)
+│   ├── LeaseLostError  somebody else owns the partition now: read the ledger and plan again
+│   └── RowsMovedError  a row was written since it was read: read and plan again
+├── RejectedError       this one record will never work: dead letter, the batch goes on
+└── TerminalError       no retry helps: stop (Airflow: FAIL)
+    └── ConfigurationError   wrong usage or settings: the command line answers 2
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ big-endian integer, so that ``("a", "bc")`` and ``("ab", "c")`` differ. PostgreS
 ========================  =======================================================================  ===================
 key                       contains                                                                 relied on by
 ========================  =======================================================================  ===================
-``event_id``              tenant, source, the source's own identity                                duplicates, 202 answer
+``event_id``              tenant, source, the source's own identity                                duplicates, answers
 ``event_key``             48-bit ``received_at`` in ms + hash80(event_id, received_at)             primary key, replay
 ``entity_id``             tenant, platform, normalised qualified name                              entity rows, links
 ``change_id``             tenant, kind, id, incarnation, revision                                  deliveries

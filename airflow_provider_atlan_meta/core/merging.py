@@ -68,10 +68,7 @@ class IncidentState:
             if value is UNSET:
                 continue
             said = self.positions[index]
-            if index == OPENED_AT:
-                newer = said < 0 or position < said
-            else:
-                newer = position > said
+            newer = _is_newer(index, position, said)
             if not newer and not (again and position == said):
                 continue
             if newer:
@@ -101,6 +98,12 @@ class IncidentState:
             self.unconfirmed,
             self.revision,
         )
+
+
+def _is_newer(index: int, position: int, said: int) -> bool:
+    if index == OPENED_AT:
+        return said < 0 or position < said
+    return position > said
 
 
 @dataclass(slots=True)
@@ -243,7 +246,9 @@ class _Planner:
             wave.sort()
         for entity_wave in plan.entity_waves:
             entity_wave.sort(key=lambda staged: (staged[0].tenant_id, staged[0].entity_id))
-        plan.quiet = [state.row(key) for key, state in sorted(self._touched.items(), key=_by_key) if state.noted]
+        plan.quiet = [
+            state.row(key) for key, state in sorted(self._touched.items(), key=_by_key) if state.noted
+        ]
         for key, before in sorted(self._entities_before.items()):
             # net over the batch: an entity dropped and added again must not end dropped
             after = self._current[key].values[ENTITY_IDS]

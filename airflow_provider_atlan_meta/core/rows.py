@@ -24,7 +24,20 @@ INCIDENT_FIELDS = (
     "resolved_at",
     "entity_ids",
 )
-SOURCE, TYPE, TITLE, SEVERITY, PRIORITY, STATUS, OWNER, URL, OPENED_AT, UPDATED_AT, RESOLVED_AT, ENTITY_IDS = range(12)
+(
+    SOURCE,
+    TYPE,
+    TITLE,
+    SEVERITY,
+    PRIORITY,
+    STATUS,
+    OWNER,
+    URL,
+    OPENED_AT,
+    UPDATED_AT,
+    RESOLVED_AT,
+    ENTITY_IDS,
+) = range(12)
 
 # What one record says of its incident, in the order of INCIDENT_FIELDS: UNSET says nothing, None clears.
 Statement = tuple[Any, ...]

@@ -77,7 +77,9 @@ def _emit_function(table: ChangedTable) -> str:
     id := {_change_id(table, row)};
     aggregate := {row}.tenant_id || '|' || {row}.{table.id_column};
     change := {_head(table, row, word)} || {_body(table, word)};
-    if octet_length(change) > {MAX_MESSAGE_BYTES} then change := {_head(table, row, word)} || '"truncated":true}}'; end if;"""
+    if octet_length(change) > {MAX_MESSAGE_BYTES} then
+      change := {_head(table, row, word)} || '"truncated":true}}';
+    end if;"""
         for operation, word, row in (
             ("INSERT", "created", "new"),
             ("UPDATE", "updated", "new"),
@@ -123,9 +125,9 @@ def _change_id(table: ChangedTable, row: str) -> str:
 
 def _head(table: ChangedTable, row: str, word: str) -> str:
     return (
-        f"""'{{"change_id":"' || id || '","kind":"{table.name}","op":"{word}","tenant_id":' || to_json({row}.tenant_id)"""
-        f""" || ',"id":' || to_json({row}.{table.id_column}) || ',"revision":' || {row}.revision"""
-        f""" || ',"changed_at":' || to_json({row}.changed_at) || ','"""
+        f"""'{{"change_id":"' || id || '","kind":"{table.name}","op":"{word}","tenant_id":'"""
+        f""" || to_json({row}.tenant_id) || ',"id":' || to_json({row}.{table.id_column})"""
+        f""" || ',"revision":' || {row}.revision || ',"changed_at":' || to_json({row}.changed_at) || ','"""
     )
 
 
@@ -140,7 +142,8 @@ def _body(table: ChangedTable, word: str) -> str:
     differs = [(c, f"old.{c} is distinct from new.{c}") for c in table.columns]
     names = ", ".join(f"""case when {test} then '"{c}"' end""" for c, test in differs)
     values = ", ".join(
-        f"""case when {test} then '"{c}":' || coalesce(to_json(old.{c})::text, 'null') end""" for c, test in differs
+        f"""case when {test} then '"{c}":' || coalesce(to_json(old.{c})::text, 'null') end"""
+        for c, test in differs
     )
     return (
         f""" '"changed":[' || concat_ws(',', {names}) || '],"before":{{' || concat_ws(',', {values}) """

@@ -1,4 +1,4 @@
-"""One partition's records into the store: decode, merge, write with the cursor, and set aside what cannot be written."""
+"""One partition's records into the store: decode, merge, write with the cursor, set aside what cannot be written."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ class BatchWriter:
             self._lease_seconds,
         )
         plan = self._write(events, letters, commit)
-        return Written(lease._replace(next_offset=end), len(events), plan.duplicates, len(letters), plan.changes)
+        return Written(
+            lease._replace(next_offset=end), len(events), plan.duplicates, len(letters), plan.changes
+        )
 
     def _write(self, events: list[EventRow], letters: list[DeadLetter], commit: Commit) -> BatchPlan:
         for _ in range(_MAX_PLANS):

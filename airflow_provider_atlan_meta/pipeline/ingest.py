@@ -167,7 +167,9 @@ class Ingest:
         try:
             _check_cursors(identity, self._leases.values(), bounds)
             self._store.ensure_event_days()
-            self._drain_to(identity, {p: end for p, (_, end) in bounds.items()}, limits, started, ranges, lost)
+            self._drain_to(
+                identity, {p: end for p, (_, end) in bounds.items()}, limits, started, ranges, lost
+            )
         finally:
             left = list(self._leases.values())
             self._let_go(identity)
@@ -347,8 +349,8 @@ def _check_cursors(
         where = f"{identity.topic}/{lease.partition}: the ledger stands at {lease.next_offset}"
         if lease.next_offset < first:
             raise TerminalError(
-                f"{where}, but the log begins at {first}: {first - lease.next_offset} records were deleted by retention "
-                "before they were read. Nothing was skipped; decide what they were, then set the ledger by hand"
+                f"{where}, but the log begins at {first}: {first - lease.next_offset} records were deleted by "
+                "retention before they were read. Nothing was skipped; decide what they were, then set the ledger by hand"
             )
         if lease.next_offset > end:
             raise TerminalError(

@@ -54,7 +54,9 @@ class IngestRequest:
     lease_seconds: float = 30.0
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, max_records: int = 10_000, dry_run: bool = False) -> IngestRequest:
+    def from_settings(
+        cls, settings: Settings, *, max_records: int = 10_000, dry_run: bool = False
+    ) -> IngestRequest:
         return cls(
             topic=settings.topic("events"),
             max_records=max_records,
@@ -141,7 +143,13 @@ class IngestService:
         while not self._stop.is_set():
             try:
                 with _engine(
-                    self._kafka, self._postgres, self._topic, self._owner, self._policy, self._report, to_end=False
+                    self._kafka,
+                    self._postgres,
+                    self._topic,
+                    self._owner,
+                    self._policy,
+                    self._report,
+                    to_end=False,
                 ) as engine:
                     self._engine = engine
                     engine.follow(self._stop.is_set)
@@ -164,7 +172,9 @@ def _policy(batch_records: int, lease_seconds: float, max_partitions: int | None
         )
     if lease_seconds <= 0:
         raise ConfigurationError(f"lease_seconds = {lease_seconds} must be positive")
-    return IngestPolicy(batch_records=batch_records, lease_seconds=lease_seconds, max_partitions=max_partitions)
+    return IngestPolicy(
+        batch_records=batch_records, lease_seconds=lease_seconds, max_partitions=max_partitions
+    )
 
 
 @contextmanager

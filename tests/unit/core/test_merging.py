@@ -61,7 +61,9 @@ def event(
 
 
 def entity(name: str, content_hash: int = 1) -> EntityRow:
-    return EntityRow("acme", name.encode().ljust(16, b"\0"), name, "table", name, "montecarlo", None, None, content_hash)
+    return EntityRow(
+        "acme", name.encode().ljust(16, b"\0"), name, "table", name, "montecarlo", None, None, content_hash
+    )
 
 
 def fold(statements: list[tuple[int, Statement]]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
@@ -83,7 +85,9 @@ def test_every_order_of_records_with_fixed_positions_ends_in_the_same_row(
 
 
 EVENTS = st.lists(
-    st.tuples(st.sampled_from(["inc-1", "inc-2", "inc-3"]), STATEMENTS, st.integers(0, 5)), min_size=1, max_size=40
+    st.tuples(st.sampled_from(["inc-1", "inc-2", "inc-3"]), STATEMENTS, st.integers(0, 5)),
+    min_size=1,
+    max_size=40,
 )
 
 
@@ -119,7 +123,9 @@ def read(stored: dict[tuple[str, str], IncidentState]) -> dict[tuple[str, str], 
 
 
 def test_an_absent_field_says_nothing_and_null_clears() -> None:
-    plan = plan_batch([event(0, states({STATUS: "A", SEVERITY: "SEV-1"})), event(1, states({STATUS: None}))], {})
+    plan = plan_batch(
+        [event(0, states({STATUS: "A", SEVERITY: "SEV-1"})), event(1, states({STATUS: None}))], {}
+    )
 
     last = plan.waves[1][0].values
 
