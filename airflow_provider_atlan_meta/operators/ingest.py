@@ -125,8 +125,10 @@ class IngestOperator(BaseOperator):
             postgres=connection_info(self.postgres_conn_id),
             request=request,
             owner=owner,
-            report=lambda moved: self._report(moved, dry_run=request.dry_run),
+            report=self._report,
         )
+        for part in outcome.ranges if outcome.dry_run else ():
+            self._log_range("would read", part)
         for label, partitions in _by_label(outcome.owned_by).items():
             self.log.info("partitions %s of %s: owned by %s", partitions, outcome.topic, label)
         self.log.info(
@@ -140,13 +142,15 @@ class IngestOperator(BaseOperator):
         )
         return outcome
 
-    def _report(self, moved: PartitionRange, *, dry_run: bool) -> None:
+    def _report(self, part: PartitionRange) -> None:
         """Called after each commit: what the log says happened has happened."""
-        verb = "would commit" if dry_run else "committed"
-        text = "%s topic %s partition %d offsets [%d, %d): %d records"
-        self.log.info(text, verb, moved.topic, moved.partition, moved.start, moved.end, moved.records)
+        self._log_range("committed", part)
         if self._told_to_stop:
             raise TransientError("Airflow told the task to stop; everything committed so far is kept")
+
+    def _log_range(self, verb: str, part: PartitionRange) -> None:
+        text = "%s topic %s partition %d offsets [%d, %d): %d records"
+        self.log.info(text, verb, part.topic, part.partition, part.start, part.end, part.records)
 
     def _leave_reason(self, context: Context, error: BaseException) -> None:
         """The alert is told by another process that has no exception: what is final is written for it."""

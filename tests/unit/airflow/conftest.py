@@ -5,11 +5,11 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +23,29 @@ os.environ["AIRFLOW_HOME"] = _HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 _PROBE = Path(__file__).with_name("parse_probe.py")
-# started with the collection, so that they run beside the other tests: an import of Airflow takes seconds
-_PROBES = [
-    subprocess.Popen(
-        [sys.executable, str(_PROBE)],
-        env={**os.environ, "PYTHONHASHSEED": seed, "AIRFLOW_HOME": f"{_HOME}/probe-{seed}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for seed in ("1", "2")
-]
-atexit.register(lambda: [process.kill() for process in _PROBES])
+_OTHER_SEED = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+# started with the collection, so that it runs beside the other tests: an import of Airflow takes seconds
+_PROCESS = subprocess.Popen(
+    [sys.executable, str(_PROBE)],
+    env={**os.environ, "PYTHONHASHSEED": _OTHER_SEED},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+)
+atexit.register(_PROCESS.kill)
 
 
 @pytest.fixture(scope="session")
-def parse_probes() -> Iterator[list[dict[str, Any]]]:
-    """What two fresh processes with different hash seeds say about parsing the shipped DAGs."""
-    answers = []
-    for process in _PROBES:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err[-2000:]
-        answers.append(json.loads(out.splitlines()[-1]))
-    yield answers
+def parse_probe() -> dict[str, Any]:
+    """What a fresh process with another hash seed says about parsing the shipped DAGs."""
+    out, err = _PROCESS.communicate(timeout=120)
+    assert _PROCESS.returncode == 0, err[-2000:]
+    answer: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return answer
+
+
+@pytest.fixture(scope="session")
+def parsed_here() -> dict[str, Any]:
+    """The same parse in this process."""
+    parse: dict[str, Any] = runpy.run_path(str(_PROBE))["parse_shipped_dags"]()
+    return parse
