@@ -32,7 +32,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def isolation(sandbox: Sandbox) -> Iterator[Isolation]:
     """``isolation.new_database()``, ``isolation.new_topics()``: for tests that need more than one."""
-    with Isolation(sandbox) as made:
+    with Isolation(sandbox, keep=HOME_VARIABLE not in os.environ) as made:
         yield made
 
 

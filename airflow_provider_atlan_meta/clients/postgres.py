@@ -241,6 +241,8 @@ def _arguments(
     """``apply_batch``'s parameters behind the lease."""
     tenants = {event.tenant_id for event, _ in plan.events}
     tenants.update(row.tenant_id for wave in (*plan.waves, plan.quiet) for row in wave)
+    tenants.update(entity.tenant_id for wave in plan.entity_waves for entity, _ in wave)
+    tenants.update(link.tenant_id for link in plan.links)
     tenants.update(letter.tenant_id for letter in dead_letters if letter.tenant_id)
     pack_incidents = packers["staged_incident"].pack
     return (

@@ -54,10 +54,14 @@ class Topics:
 
 
 class Isolation:
-    """Makes them, and takes them away at the end. postgres, or kafka, must run."""
+    """Makes them, and takes them away at the end. postgres, or kafka, must run.
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    :param keep: leave them: the sandbox itself goes next, and each ``drop database`` waits for a checkpoint.
+    """
+
+    def __init__(self, sandbox: Sandbox, *, keep: bool = False) -> None:
         self._sandbox = sandbox
+        self._keep = keep
         self._template = f"template_{uuid4().hex[:8]}"
         self._databases: list[str] = []
         self._topics: list[str] = []
@@ -68,7 +72,8 @@ class Isolation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if not self._keep:
+            self.close()
 
     def new_database(self) -> Database:
         """A copy of a database that was migrated once: some 50 ms."""
