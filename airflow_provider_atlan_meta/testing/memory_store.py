@@ -1,0 +1,85 @@
+"""Events, incidents and entities in memory: ``core.ports.EventStore`` of one process, over a shared database.
+
+    database = MemoryDatabase()
+    store = MemoryStore(database)
+    store.answer_next(Answer.LOST)   # the next apply takes effect, its client never hears of it
+    database.refuses = lambda event: event.subject == "inc-2"
+
+Held to the same contract suite as the real store (``tests/contract/event_store.py``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum
+
+from airflow_provider_atlan_meta.core.errors import TransientError
+from airflow_provider_atlan_meta.core.merging import BatchPlan, IncidentKey, IncidentState
+from airflow_provider_atlan_meta.core.ports import Commit
+from airflow_provider_atlan_meta.core.rows import DeadLetter
+from airflow_provider_atlan_meta.testing.memory_database import MemoryDatabase
+
+
+class Answer(Enum):
+    """How an ``apply`` is answered."""
+
+    NORMAL = "effect and answer"
+    NEVER = "no effect, TransientError"
+    LOST = "effect, then TransientError"
+    LATE = "TransientError; the effect comes with MemoryDatabase.run_late()"
+
+
+class MemoryStore:
+    """Implements ``core.ports.EventStore``. Values are kept as they are; only ``refuses`` checks them."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+        self._answers: deque[Answer] = deque()
+        self.is_closed = False
+
+    def answer_next(self, *answers: Answer) -> None:
+        """The next calls of ``apply`` are answered so, one each; then normally again."""
+        self._answers.extend(answers)
+
+    def read_incidents(self, keys: Sequence[IncidentKey]) -> dict[IncidentKey, IncidentState]:
+        self._database.check_up()
+        tables = self._database.tables
+        found = {
+            key: IncidentState(revision=tables.tombstones[key]) for key in keys if key in tables.tombstones
+        }
+        found.update(
+            {key: IncidentState(*tables.incidents[key][2:]) for key in keys if key in tables.incidents}
+        )
+        return found
+
+    def known_events(self, keys: Sequence[bytes], tenants: Sequence[str]) -> dict[bytes, bool]:
+        self._database.check_up()
+        stored = self._database.tables.events
+        return {
+            key: stored[key].duplicate_of is not None
+            for key in keys
+            if key in stored and stored[key].row.tenant_id in tenants
+        }
+
+    def apply(
+        self, plan: BatchPlan, *, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()
+    ) -> None:
+        self._database.check_up()
+        answer = self._answers.popleft() if self._answers else Answer.NORMAL
+        letters = tuple(dead_letters)
+        if answer is Answer.LATE:
+            self._database.later(lambda: self._database.apply_batch(plan, commit, letters))
+        elif answer is not Answer.NEVER:
+            self._database.apply_batch(plan, commit, letters)
+        if answer is not Answer.NORMAL:
+            raise TransientError(
+                "the database did not answer; whether the batch is in is for the ledger to say"
+            )
+
+    def ensure_event_days(self) -> None:
+        self._database.check_up()
+        self._database.days_ensured += 1
+
+    def close(self) -> None:
+        self.is_closed = True
