@@ -182,10 +182,13 @@ def _read(path: Path) -> str:
 def _terminable() -> Iterator[None]:
     """SIGTERM and SIGHUP as Ctrl-C: what was started is stopped before the command ends."""
 
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
     def interrupt(_number: int, _frame: object) -> None:
+        for number in numbers:  # the clearing up is not interrupted by a second Ctrl-C
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, interrupt) for number in numbers]
     try:
         yield

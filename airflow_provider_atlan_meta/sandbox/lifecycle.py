@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -136,7 +136,6 @@ class Sandbox:
         with self.home.locked():
             for member in expand([name]):
                 self._stop(member)
-                self.home.set_record(member, None)
 
     def kill(self, name: str) -> None:
         """SIGKILL, as a crash would: all processes of the member at once. Its record stays, as "dead"."""
@@ -214,7 +213,9 @@ class Sandbox:
                 _first_failure(futures.values())
             except BaseException:
                 abandoned.set()
-                self._stop_all(names)
+                self._stop_all(names)  # ends what the starting threads wait for
+                wait(futures.values())
+                self._stop_all(names)  # and what they had started meanwhile
                 raise
 
     def _start_one(
@@ -263,7 +264,9 @@ class Sandbox:
             number=server.stop_signal,
             seconds=server.stop_seconds,
         )
-        self._report(name, "stopped" if clean else "killed")
+        self.home.set_record(name, None)
+        if record is not None:
+            self._report(name, "stopped" if clean else "killed")
 
     def _stop_all(self, ordered: list[str]) -> None:
         """Those that need others first; members of one rank together."""
@@ -278,9 +281,7 @@ class Sandbox:
     def _stop_after(self, name: str, dependents: list[Future[None]]) -> None:
         for dependent in dependents:
             dependent.exception()
-        if self.home.record(name) is not None:
-            self._stop(name)
-            self.home.set_record(name, None)
+        self._stop(name)
 
 
 def _known(name: str) -> str:

@@ -159,7 +159,12 @@ def stop(root: Process | None, member: str, *, number: signal.Signals, seconds: 
     members = family(root, member)
     if root is not None and alive(root):
         send(root, number)
-        members = _until_gone(members, seconds, lambda: family(root, member))
+        deadline = time.monotonic() + seconds
+        wait_for(lambda: not alive(root), seconds)
+        members = family(root, member)
+        for orphan in members if not alive(root) else ():
+            send(orphan, number)
+        members = _until_gone(members, deadline - time.monotonic(), lambda: family(root, member))
     clean = not members
     kill(root, member, members)
     return clean
