@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 
 from airflow_provider_atlan_meta.testing.manifest import Manifest, SentPost
 from airflow_provider_atlan_meta.testing.webhooks import PlannedPost
 
 # Longer than the producer waits for Kafka (30 s): its own answer should come first.
 ANSWER_TIMEOUT_SECONDS = 40.0
+_CONNECT_SECONDS = 5.0
+
+# One post: its status and body. It raises OSError or TimeoutError where no whole answer came.
+Poster = Callable[[PlannedPost], Awaitable[tuple[int, bytes]]]
+
+
+@asynccontextmanager
+async def http_poster(url: str, concurrency: int) -> AsyncIterator[Poster]:
+    """Posts over at most ``concurrency`` kept-alive connections; a POST is never repeated on its own account."""
+    timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_SECONDS, sock_connect=_CONNECT_SECONDS)
+    connector = aiohttp.TCPConnector(limit=concurrency)
+    async with aiohttp.ClientSession(url, timeout=timeout, connector=connector) as session:
+
+        async def post(planned: PlannedPost) -> tuple[int, bytes]:
+            path = f"/v1/{planned.tenant}/montecarlo"
+            try:
+                async with session.post(path, data=planned.body, headers=planned.headers) as answer:
+                    return answer.status, await answer.read()
+            except aiohttp.ClientError as error:
+                raise OSError(f"{type(error).__name__}: {error}") from error
+
+        yield post
 
 
 @dataclass(frozen=True)
@@ -45,7 +69,7 @@ class WebhookSender:
     run: str = ""
     concurrency: int = 64
     on_post: Callable[[SentPost], None] = field(default=lambda _: None)
-    transport: httpx.AsyncBaseTransport | None = None
+    connect: Callable[[str, int], AbstractAsyncContextManager[Poster]] = http_poster
 
     def send(self, plan: Sequence[PlannedPost], *, rate: float | None = None) -> SendSummary:
         """:param rate: posts per second; None: as fast as ``concurrency`` allows."""
@@ -54,16 +78,11 @@ class WebhookSender:
     async def send_async(self, plan: Sequence[PlannedPost], *, rate: float | None = None) -> SendSummary:
         """As :meth:`send`, inside a running loop."""
         started = time.monotonic()
-        answers: Counter[str] = Counter()
         slots = asyncio.Semaphore(self.concurrency)
         last: dict[str, asyncio.Event] = {}
-        limits = httpx.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
-        timeout = httpx.Timeout(ANSWER_TIMEOUT_SECONDS, connect=5.0)
-        client = httpx.AsyncClient(
-            base_url=self.url, limits=limits, timeout=timeout, trust_env=False, transport=self.transport
-        )
         with Manifest(self.manifest) as manifest:
-            async with client, asyncio.TaskGroup() as tasks:
+            async with self.connect(self.url, self.concurrency) as poster, asyncio.TaskGroup() as tasks:
+                books = _Books(poster, slots, manifest, Counter())
                 for seq, planned in enumerate(plan):
                     if rate is not None:
                         await asyncio.sleep(started + seq / rate - time.monotonic())
@@ -71,42 +90,30 @@ class WebhookSender:
                     before = last.get(planned.subject) if planned.subject is not None else None
                     if planned.subject is not None:
                         last[planned.subject] = done
-                    tasks.create_task(
-                        self._in_turn(client, slots, (before, done), (manifest, answers), seq, planned)
-                    )
-        return SendSummary(len(plan), dict(answers), time.monotonic() - started)
+                    tasks.create_task(self._in_turn(books, before, done, seq, planned))
+        return SendSummary(len(plan), dict(books.answers), time.monotonic() - started)
 
     async def _in_turn(
-        self,
-        client: httpx.AsyncClient,
-        slots: asyncio.Semaphore,
-        turn: tuple[asyncio.Event | None, asyncio.Event],
-        books: tuple[Manifest, Counter[str]],
-        seq: int,
-        planned: PlannedPost,
+        self, books: _Books, before: asyncio.Event | None, done: asyncio.Event, seq: int, planned: PlannedPost
     ) -> None:
-        before, done = turn
         if before is not None:
             await before.wait()
         try:
-            async with slots:
-                post = await self._post(client, seq, planned)
-            manifest, answers = books
-            manifest.append(post)
-            answers[str(post.status) if post.status is not None else "none"] += 1
+            async with books.slots:
+                post = await self._post(books.poster, seq, planned)
+            books.manifest.append(post)
+            books.answers[str(post.status) if post.status is not None else "none"] += 1
             self.on_post(post)
         finally:
             done.set()
 
-    async def _post(self, client: httpx.AsyncClient, seq: int, planned: PlannedPost) -> SentPost:
-        outcome: dict[str, Any] = {}
+    async def _post(self, poster: Poster, seq: int, planned: PlannedPost) -> SentPost:
+        outcome: dict[str, Any]
         sent_at = time.time()
         try:
-            answer = await client.post(
-                f"/v1/{planned.tenant}/montecarlo", content=planned.body, headers=planned.headers
-            )
-            outcome = {"status": answer.status_code, "answered_at": time.time(), "ids": _ids(answer)}
-        except httpx.TransportError as error:
+            status, body = await poster(planned)
+            outcome = {"status": status, "answered_at": time.time(), "ids": _ids(status, body)}
+        except (OSError, TimeoutError) as error:
             outcome = {"error": f"{type(error).__name__}: {error}"[:200]}
         return SentPost(
             run=self.run,
@@ -121,10 +128,20 @@ class WebhookSender:
         )
 
 
-def _ids(answer: httpx.Response) -> tuple[str, ...]:
-    if answer.status_code != 202:
+@dataclass(frozen=True)
+class _Books:
+    """What the posts of one plan share."""
+
+    poster: Poster
+    slots: asyncio.Semaphore
+    manifest: Manifest
+    answers: Counter[str]
+
+
+def _ids(status: int, body: bytes) -> tuple[str, ...]:
+    if status != 202:
         return ()
     try:
-        return tuple(str(event_id) for event_id in answer.json()["ids"])
+        return tuple(str(event_id) for event_id in json.loads(body)["ids"])
     except (ValueError, KeyError, TypeError):
         return ()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-import httpx
-
 from airflow_provider_atlan_meta.testing.manifest import Manifest, SentPost, read_manifest
-from airflow_provider_atlan_meta.testing.sender import WebhookSender
+from airflow_provider_atlan_meta.testing.sender import Poster, WebhookSender
 from airflow_provider_atlan_meta.testing.webhooks import PlannedPost
 
 
@@ -18,29 +18,38 @@ def post(subject: str | None, number: int) -> PlannedPost:
     return PlannedPost(tenant="acme", kind="created", subject=subject, body=body, signature="s")
 
 
-class Producer(httpx.AsyncBaseTransport):
-    """Answers 202, in an order of its own: the first post of all is answered last."""
+def connected(poster: Poster) -> Callable[[str, int], AbstractAsyncContextManager[Poster]]:
+    @asynccontextmanager
+    async def connect(_url: str, _concurrency: int) -> AsyncIterator[Poster]:
+        yield poster
 
-    def __init__(self) -> None:
-        self.seen: list[int] = []
-        self.others = asyncio.Event()
+    return connect
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        number = json.loads(request.content)["n"]
-        self.seen.append(number)
-        if number == 0:
-            await self.others.wait()
-        elif number == 9:
-            self.others.set()
-        return httpx.Response(202, json={"accepted": 1, "ids": [f"id-{number}"]})
+
+def answering(status: int) -> Callable[[str, int], AbstractAsyncContextManager[Poster]]:
+    async def poster(_: PlannedPost) -> tuple[int, bytes]:
+        return status, b""
+
+    return connected(poster)
 
 
 def test_posts_of_one_incident_wait_for_the_answer_before_them_and_others_do_not(tmp_path: Path) -> None:
-    producer = Producer()
+    seen: list[int] = []
+    others = asyncio.Event()
+
+    async def producer(planned: PlannedPost) -> tuple[int, bytes]:
+        number = json.loads(planned.body)["n"]
+        seen.append(number)
+        if number == 0:
+            await others.wait()  # the first post of all is answered last
+        elif number == 9:
+            others.set()
+        return 202, json.dumps({"accepted": 1, "ids": [f"id-{number}"]}).encode()
+
     plan = [post("a", 0), post("a", 1), post("a", 2), post("b", 3), post(None, 9)]
-    sender = WebhookSender(url="http://producer", manifest=tmp_path / "m", run="one", transport=producer)
+    sender = WebhookSender(url="", manifest=tmp_path / "m", run="one", connect=connected(producer))
     summary = sender.send(plan)
-    assert producer.seen == [0, 3, 9, 1, 2]
+    assert seen == [0, 3, 9, 1, 2]
     assert (summary.sent, summary.answers) == (5, {"202": 5})
     assert {entry.seq: entry.ids for entry in read_manifest(tmp_path / "m")}[2] == ("id-2",)
 
@@ -48,25 +57,21 @@ def test_posts_of_one_incident_wait_for_the_answer_before_them_and_others_do_not
 def test_a_post_without_an_answer_is_written_down_and_never_sent_again(tmp_path: Path) -> None:
     seen = []
 
-    def cut(request: httpx.Request) -> httpx.Response:
-        seen.append(request.url.path)
-        raise httpx.ReadError("connection reset", request=request)
+    async def cut(planned: PlannedPost) -> tuple[int, bytes]:
+        seen.append(planned.body)
+        raise OSError("connection reset")
 
-    sender = WebhookSender(url="http://producer", manifest=tmp_path / "m", transport=httpx.MockTransport(cut))
+    sender = WebhookSender(url="", manifest=tmp_path / "m", connect=connected(cut))
     summary = sender.send([post("a", 1), post("a", 2)])
-    assert seen == ["/v1/acme/montecarlo"] * 2
+    assert seen == [b'{"n": 1}', b'{"n": 2}']
     assert summary.answers == {"none": 2}
-    assert [(entry.status, entry.answered_at) for entry in read_manifest(tmp_path / "m")] == [
-        (None, None)
-    ] * 2
-    assert all(
-        entry.indeterminate and "connection reset" in entry.error for entry in read_manifest(tmp_path / "m")
-    )
+    entries = read_manifest(tmp_path / "m")
+    assert [(entry.status, entry.answered_at) for entry in entries] == [(None, None)] * 2
+    assert all(entry.indeterminate and "connection reset" in entry.error for entry in entries)
 
 
 def test_posts_leave_at_the_rate_asked_for(tmp_path: Path) -> None:
-    transport = httpx.MockTransport(lambda _: httpx.Response(401))
-    sender = WebhookSender(url="http://producer", manifest=tmp_path / "m", transport=transport)
+    sender = WebhookSender(url="", manifest=tmp_path / "m", connect=answering(401))
     sender.send([post(None, number) for number in range(11)], rate=200)
     sent = sorted(entry.sent_at for entry in read_manifest(tmp_path / "m"))
     assert sent[-1] - sent[0] >= 0.045
@@ -74,8 +79,7 @@ def test_posts_leave_at_the_rate_asked_for(tmp_path: Path) -> None:
 
 def test_the_caller_hears_of_every_answer(tmp_path: Path) -> None:
     heard: list[SentPost] = []
-    transport = httpx.MockTransport(lambda _: httpx.Response(503))
-    sender = WebhookSender(url="http://p", manifest=tmp_path / "m", transport=transport, on_post=heard.append)
+    sender = WebhookSender(url="", manifest=tmp_path / "m", connect=answering(503), on_post=heard.append)
     sender.send([post("a", 1)])
     assert [(entry.status, entry.indeterminate) for entry in heard] == [(503, True)]
 
