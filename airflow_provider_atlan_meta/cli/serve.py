@@ -23,6 +23,10 @@ def add_parser(subparsers: Any) -> None:
     producer.add_argument("--host", help="address to listen on (default: [atlan_meta] producer_host)")
     producer.add_argument("--port", type=int, help="port to listen on (default: [atlan_meta] producer_port)")
     producer.set_defaults(run=_producer)
+    ingest = services.add_parser(
+        "ingest", help="follow the events topic into PostgreSQL, milliseconds behind it"
+    )
+    ingest.set_defaults(run=_ingest)
 
 
 def _producer(args: argparse.Namespace) -> int:
@@ -33,3 +37,13 @@ def _producer(args: argparse.Namespace) -> int:
     settings = Settings()
     config = ProducerConfig.from_settings(settings, host=args.host, port=args.port)
     return run_producer(config, Connections(settings))
+
+
+def _ingest(args: argparse.Namespace) -> int:
+    del args
+    try:
+        from airflow_provider_atlan_meta.services.ingest_process import run_ingest
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"`serve ingest` needs {error.name}: {_PIP_LINE}") from None
+    settings = Settings()
+    return run_ingest(settings, Connections(settings))

@@ -68,6 +68,7 @@ SETTINGS: tuple[Setting, ...] = (
         "8089",
         "Port of the ingest service's /healthz and /metrics; 0 is off.",
     ),
+    Setting("ingest_metrics_host", "string", "127.0.0.1", "Address those are served on.", example="10.0.0.5"),
     Setting(
         "max_partitions", "integer", "0", "Partitions one ingest service may own; 0 means all that are free."
     ),

@@ -16,6 +16,11 @@ MetricName = Literal[
     "atlan_meta_producer_publish_failures_total",
     "atlan_meta_producer_in_flight",
     "atlan_meta_producer_draining",
+    "atlan_meta_ingest_records_total",
+    "atlan_meta_ingest_changes_total",
+    "atlan_meta_ingest_batches_total",
+    "atlan_meta_ingest_restarts_total",
+    "atlan_meta_ingest_owned_partitions",
 ]
 MetricKind = Literal["counter", "gauge", "histogram"]
 
@@ -65,6 +70,18 @@ DEFINITIONS: tuple[MetricDefinition, ...] = (
         "atlan_meta_producer_in_flight", "gauge", "Webhooks handed to Kafka and not yet answered."
     ),
     MetricDefinition("atlan_meta_producer_draining", "gauge", "1 from SIGTERM to the end of the process."),
+    MetricDefinition(
+        "atlan_meta_ingest_records_total",
+        "counter",
+        "Records committed, by outcome: stored, duplicate or rejected (a dead letter).",
+        ("outcome",),
+    ),
+    MetricDefinition("atlan_meta_ingest_changes_total", "counter", "Effective changes of incidents."),
+    MetricDefinition("atlan_meta_ingest_batches_total", "counter", "Transactions: rows and cursor together."),
+    MetricDefinition(
+        "atlan_meta_ingest_restarts_total", "counter", "Times the service read everything from the ledger anew."
+    ),
+    MetricDefinition("atlan_meta_ingest_owned_partitions", "gauge", "Partitions this process has leased."),
 )
 
 

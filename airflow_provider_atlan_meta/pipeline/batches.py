@@ -35,6 +35,7 @@ class BatchWriter:
     """Writes record batches of leased partitions. A call is one transaction, unless a poisoned value halves it.
 
     :param lease_seconds: every commit extends the lease by this much.
+    :param told: hears of every event that was committed, with its partition.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class BatchWriter:
         sink: str,
         lease_seconds: float,
         decode: Callable[[LogRecord], EventRow] = enrich,
+        told: Callable[[EventRow, int], None] | None = None,
     ) -> None:
         self._store = store
         self._sink = sink
         self._lease_seconds = lease_seconds
         self._decode = decode
+        self._told = told
 
     def write(self, log: LogIdentity, lease: Lease, records: Sequence[LogRecord], end: int) -> Written:
         """Stores ``records`` and moves the cursor from ``lease.next_offset`` to ``end``, or does neither.
@@ -91,6 +94,9 @@ class BatchWriter:
             self._lease_seconds,
         )
         plan = self._write(events, letters, commit)
+        if self._told is not None:
+            for event in events:
+                self._told(event, lease.partition)
         return Written(
             lease._replace(next_offset=end), len(events), plan.duplicates, len(letters), plan.changes
         )

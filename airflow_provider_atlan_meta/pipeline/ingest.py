@@ -21,7 +21,7 @@ from airflow_provider_atlan_meta.core.ports import (
     LogIdentity,
     RecordLog,
 )
-from airflow_provider_atlan_meta.core.rows import LogRecord
+from airflow_provider_atlan_meta.core.rows import EventRow, LogRecord
 from airflow_provider_atlan_meta.pipeline.batches import BatchWriter, Written
 
 SINK = "postgres"
@@ -89,17 +89,24 @@ class IngestOutcome:
         return {**asdict(self), "owned_by": {str(p): label for p, label in self.owned_by.items()}}
 
 
-Report = Callable[[PartitionRange], None]
-
-
-def _say_nothing(_: PartitionRange) -> None:
+def _ignore(_: PartitionRange) -> None:
     return
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who hears of committed work, as it happens.
+
+    :param batch: every committed range. :param event: every event of it with its partition; None: nobody asks.
+    """
+
+    batch: Callable[[PartitionRange], None] = _ignore
+    event: Callable[[EventRow, int], None] | None = None
 
 
 class Ingest:
     """One owner's work on one topic. Not thread-safe; one call of ``drain`` or ``follow`` at a time.
 
-    :param report: hears of every committed range, as it happens.
     :param clock: monotonic seconds.
     """
 
@@ -111,7 +118,7 @@ class Ingest:
         store: EventStore,
         owner: LeaseOwner,
         policy: IngestPolicy,
-        report: Report = _say_nothing,
+        listener: Listener | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
@@ -119,9 +126,11 @@ class Ingest:
         self._store = store
         self._owner = owner
         self._policy = policy
-        self._report = report
+        self._listener = listener or Listener()
         self._clock = clock
-        self._writer = BatchWriter(store, sink=SINK, lease_seconds=policy.lease_seconds)
+        self._writer = BatchWriter(
+            store, sink=SINK, lease_seconds=policy.lease_seconds, told=self._listener.event
+        )
         self._leases: dict[int, Lease] = {}
         self._renewed_at = 0.0
         self.is_following = False
@@ -308,7 +317,7 @@ class Ingest:
             rejected=written.rejected,
             changes=written.changes,
         )
-        self._report(committed)
+        self._listener.batch(committed)
         return committed
 
     def _renew_when_due(self, identity: LogIdentity) -> None:
@@ -350,7 +359,7 @@ def _check_cursors(
         if lease.next_offset < first:
             raise TerminalError(
                 f"{where}, but the log begins at {first}: {first - lease.next_offset} records were deleted by "
-                "retention before they were read. Nothing was skipped; decide what they were, then set the ledger by hand"
+                "retention before they were read. Nothing was skipped; decide what they were, then set the ledger"
             )
         if lease.next_offset > end:
             raise TerminalError(

@@ -25,6 +25,7 @@ from airflow_provider_atlan_meta.pipeline.ingest import (
     Ingest,
     IngestOutcome,
     IngestPolicy,
+    Listener,
     PartitionRange,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "IngestRequest",
     "IngestService",
     "LeaseOwner",
+    "Listener",
     "PartitionRange",
     "ingest_once",
     "service_owner",
@@ -66,9 +68,6 @@ class IngestRequest:
         )
 
 
-Report = Callable[[PartitionRange], None]
-
-
 def service_owner(name: str) -> LeaseOwner:
     """A process of the service lane; new at every start."""
     return LeaseOwner(id=uuid4(), label=f"{name} {socket.gethostname()}:{os.getpid()}")
@@ -80,7 +79,7 @@ def ingest_once(
     postgres: ConnectionInfo,
     request: IngestRequest,
     owner: LeaseOwner,
-    report: Report | None = None,
+    report: Callable[[PartitionRange], None] | None = None,
 ) -> IngestOutcome:
     """From the ledger to the log's end at the start of the call, within the request's limits.
 
@@ -91,7 +90,8 @@ def ingest_once(
     :raises TerminalError: repeating does not help; the text names the cure.
     """
     policy = _policy(request.batch_records, request.lease_seconds, None)
-    with _engine(kafka, postgres, request.topic, owner, policy, report, to_end=True) as engine:
+    listener = Listener() if report is None else Listener(batch=report)
+    with _engine(kafka, postgres, request.topic, owner, policy, listener, to_end=True) as engine:
         if request.dry_run:
             return engine.look()
         return engine.drain(DrainLimits(max_records=request.max_records, max_seconds=request.max_seconds))
@@ -107,7 +107,7 @@ class IngestService:
         postgres: ConnectionInfo,
         settings: Settings,
         owner: LeaseOwner,
-        report: Report | None = None,
+        listener: Listener | None = None,
         on_trouble: Callable[[TransientError, float], None] | None = None,
     ) -> None:
         self._kafka = kafka
@@ -119,7 +119,7 @@ class IngestService:
             settings.integer("max_partitions") or None,
         )
         self._owner = owner
-        self._report = report
+        self._listener = listener or Listener()
         self._on_trouble = on_trouble
         self._stop = threading.Event()
         self._engine: Ingest | None = None
@@ -148,7 +148,7 @@ class IngestService:
                     self._topic,
                     self._owner,
                     self._policy,
-                    self._report,
+                    self._listener,
                     to_end=False,
                 ) as engine:
                     self._engine = engine
@@ -184,7 +184,7 @@ def _engine(
     topic: str,
     owner: LeaseOwner,
     policy: IngestPolicy,
-    report: Report | None,
+    listener: Listener,
     *,
     to_end: bool,
 ) -> Iterator[Ingest]:
@@ -192,9 +192,7 @@ def _engine(
     log = KafkaLog(KafkaConfig.from_connection(kafka), topic, to_end=to_end)
     ledger = PostgresLedger(store, owner, sink=SINK, lease_seconds=policy.lease_seconds)
     try:
-        yield Ingest(
-            log=log, ledger=ledger, store=store, owner=owner, policy=policy, report=report or (lambda _: None)
-        )
+        yield Ingest(log=log, ledger=ledger, store=store, owner=owner, policy=policy, listener=listener)
     finally:
         log.close()
         store.close()
