@@ -26,7 +26,7 @@ def _command(site: Site) -> Command:
 def _offer(home: Home) -> Offer:
     slack = {
         "conn_type": "slack",
-        "password": home.secret("slack-token"),
+        "password": f"xoxb-{home.secret('slack-token')}",
         "extra": {"base_url": f"{_url(home)}/slack/api/"},
     }
     return Offer(
