@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+
 import msgspec
 
 from airflow_provider_atlan_meta.core import identity, montecarlo
 from airflow_provider_atlan_meta.core.errors import RejectedError
-from airflow_provider_atlan_meta.core.events import RECEIVED_AT, MetadataEvent, decode_event
+from airflow_provider_atlan_meta.core.events import RECEIVED_AT, EventHead, cut_event, decode_event
 from airflow_provider_atlan_meta.core.rows import EntityRow, EventRow, LogRecord, Statement
 from airflow_provider_atlan_meta.core.tenancy import is_tenant
 
 # PostgreSQL's text takes neither NUL nor a lone surrogate.
+_check_json = msgspec.json.Decoder(msgspec.Raw).decode
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _MAX_TEXT = 4096
 # timestamptz ends long before 48 bits of milliseconds do
@@ -23,39 +26,69 @@ def enrich(record: LogRecord) -> EventRow:
 
     :raises RejectedError: it is not an event, now or later; ``reason`` groups, ``detail`` says where.
     """
-    if record.value is None:
+    value = record.value
+    if value is None:
         raise RejectedError("no value", detail="a tombstone is not an event")
-    event = decode_event(record.value)
-    payload = bytes(event.data)
-    tenant = event.tenant
-    if not is_tenant(tenant):
-        raise RejectedError("tenant without a tenant's form")
-    if record.key is None or not record.key.startswith(tenant.encode() + b"|"):
+    event, payload, webhook = _decode(value)
+    tenant, subject = event.tenant, event.subject
+    prefix = _key_prefix(tenant)
+    if record.key is None or not record.key.startswith(prefix):
         raise RejectedError("key of another tenant", detail="the record's key does not begin with its tenant")
-    if not event.subject:
+    if not subject:
         raise RejectedError("subject empty")
     received_ms = _received_at_ms(record)
-    if received_ms > _MAX_RECEIVED_AT_MS:
-        raise RejectedError("header received_at is after the year 9999")
     event_id = _event_id(event.id)
-    statement, entities = _statement(event, payload, received_ms * 1000)
+    received_at = received_ms * 1000
+    statement: Statement | None = None
+    entities: tuple[EntityRow, ...] = ()
+    if webhook is not None:
+        said = webhook.payload
+        if said is None or said.incident_id != subject:
+            raise RejectedError("subject is not the webhook's incident")
+        statement, entities = montecarlo.statement_of(webhook, said, tenant, received_at)
+    key = identity.event_key(event_id, received_ms)
     row = EventRow(
-        record.offset,
-        identity.event_key(event_id, received_ms),
-        tenant,
-        event_id,
-        event.source,
-        event.type,
-        event.subject,
-        None,
-        received_ms * 1000,
-        payload,
-        statement,
-        entities,
+        *(record.offset, key, tenant, event_id, event.source, event.type, subject),
+        *(None, received_at, payload, statement, entities),
     )
-    if not _is_plain(record.value):
+    if not _is_plain(value):
         _check_storable(row)
     return row
+
+
+def _decode(value: bytes) -> tuple[EventHead, bytes, montecarlo.Webhook | None]:
+    """Envelope, body, and the body as a webhook where it speaks of an incident; each byte is read once if possible."""
+    cut = cut_event(value)
+    if cut is not None:
+        head, payload = cut
+        try:
+            if _speaks_of_incident(head):
+                return head, payload, montecarlo.parse_webhook(payload)
+            _check_json(payload)
+        except (msgspec.DecodeError, RecursionError):
+            pass  # an envelope written otherwise, or a body of another shape: said exactly below
+        else:
+            return head, payload, None
+    event = decode_event(value)
+    payload = bytes(event.data)
+    if not _speaks_of_incident(event):
+        return event, payload, None
+    try:
+        return event, payload, montecarlo.parse_webhook(payload)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise RejectedError("webhook has another shape", detail=str(error)[:300]) from None
+
+
+def _speaks_of_incident(event: EventHead) -> bool:
+    """Only a webhook that names its incident says something of one; the rest is kept as an event."""
+    return event.source == montecarlo.NAME and not event.subject.startswith("event:")
+
+
+@lru_cache(maxsize=4096)
+def _key_prefix(tenant: str) -> bytes:
+    if not is_tenant(tenant):
+        raise RejectedError("tenant without a tenant's form")
+    return tenant.encode() + b"|"
 
 
 def _is_plain(value: bytes) -> bool:
@@ -68,7 +101,9 @@ def _received_at_ms(record: LogRecord) -> int:
     for name, value in record.headers:
         if name == RECEIVED_AT:
             if value is not None and len(value) <= 15 and value.isdigit():
-                return int(value)
+                if (received_ms := int(value)) > _MAX_RECEIVED_AT_MS:
+                    raise RejectedError("header received_at is after the year 9999")
+                return received_ms
             raise RejectedError("header received_at is not a time in milliseconds")
     raise RejectedError("header received_at is missing")
 
@@ -81,21 +116,6 @@ def _event_id(text: str) -> bytes:
     if len(event_id) != 16:
         raise RejectedError("id is not a UUID")
     return event_id
-
-
-def _statement(
-    event: MetadataEvent, payload: bytes, received_at: int
-) -> tuple[Statement | None, tuple[EntityRow, ...]]:
-    """Only a webhook that names its incident says something of one; the rest is kept as an event."""
-    if event.source != montecarlo.NAME or event.subject.startswith("event:"):
-        return None, ()
-    try:
-        webhook = montecarlo.parse_webhook(payload)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise RejectedError("webhook has another shape", detail=str(error)[:300]) from None
-    if webhook.payload is None or webhook.payload.incident_id != event.subject:
-        raise RejectedError("subject is not the webhook's incident")
-    return montecarlo.statement_of(webhook, webhook.payload, event.tenant, received_at)
 
 
 def _check_storable(row: EventRow) -> None:

@@ -89,11 +89,10 @@ def statement_of(
     entity_ids: tuple[bytes, ...] | UnsetType = UNSET
     if items:
         account = webhook.account.id if webhook.account is not None else ""
-        entities = _entities(tenant, account, payload.group_id, [item.table_name for item in items])
-        entity_ids = tuple(sorted([entity.entity_id for entity in entities]))
+        entities, entity_ids = _tables(tenant, account, payload.group_id, tuple([item.table_name for item in items]))
     elif items is not UNSET:
         entity_ids = ()
-    status: Stated = payload.alert_feedback
+    status = payload.alert_feedback
     if status is UNSET:
         status = webhook.alert_feedback
     resolved_at: int | UnsetType | None = UNSET
@@ -108,25 +107,24 @@ def statement_of(
     owner = payload.owner
     if owner is UNSET:
         owner = webhook.owner
-    title = _title(webhook, payload, items or (), entities)
+    kind, title, url = webhook.type, _title(webhook, payload, items or (), entities), payload.url
     # in the order of rows.INCIDENT_FIELDS; priority and updated_at are never said by a webhook
-    return (
-        (
-            *(NAME, webhook.type, title, severity, UNSET, status, owner, payload.url),
-            *(received_at, UNSET, resolved_at, entity_ids),
-        ),
-        entities,
-    )
+    statement = (NAME, kind, title, severity, UNSET, status, owner, url, received_at, UNSET, resolved_at, entity_ids)
+    return statement, entities
 
 
-def _entities(tenant: str, account: str, group: str | None, names: list[str | None]) -> tuple[EntityRow, ...]:
-    if len(names) == 1:
-        name = names[0]
-        return () if name is None else (provisional_entity(tenant, account, group, name),)
-    return tuple([provisional_entity(tenant, account, group, name) for name in dict.fromkeys(names) if name is not None])
+@lru_cache(maxsize=8192)
+def _tables(
+    tenant: str, account: str, group_id: str | None, names: tuple[str | None, ...]
+) -> tuple[tuple[EntityRow, ...], tuple[bytes, ...]]:
+    """The entities that are named, each once, and their ids in order: an incident repeats its tables every time."""
+    entities = [provisional_entity(tenant, account, group_id, name) for name in dict.fromkeys(names) if name is not None]
+    return tuple(entities), tuple(sorted([entity.entity_id for entity in entities]))
 
 
-def _title(webhook: Webhook, payload: _Payload, items: Sequence[_Item], entities: tuple[EntityRow, ...]) -> str:
+def _title(
+    webhook: Webhook, payload: _Payload, items: Sequence[_Item], entities: tuple[EntityRow, ...]
+) -> str:
     rule = payload.rule
     if rule is not None and rule.description is not None:
         return rule.description[:_MAX_TITLE]

@@ -1,0 +1,186 @@
+"""A record becomes rows, or says once and for all why it never will."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+
+from airflow_provider_atlan_meta.core import identity
+from airflow_provider_atlan_meta.core.enrich import enrich
+from airflow_provider_atlan_meta.core.errors import RejectedError
+from airflow_provider_atlan_meta.core.rows import OWNER, SEVERITY, STATUS, URL, LogRecord
+from airflow_provider_atlan_meta.testing.records import EPOCH_MS, webhook_record
+
+EVENT_ID = "8d3c1a52-6a3f-5d0e-9c11-0f6a2b7c9e40"
+
+
+def record(
+    data: Any = None,
+    *,
+    value: bytes | None = None,
+    key: bytes = b"acme|inc-1",
+    headers: Any = None,
+    **fields: Any,
+) -> LogRecord:
+    """:param data: the webhook, as bytes or as a document. :param fields: of the envelope."""
+    data = {"type": "t", "payload": {"incident_id": "inc-1"}} if data is None else data
+    raw = data if isinstance(data, bytes) else json.dumps(data).encode()
+    envelope = {
+        "specversion": "1.0",
+        "id": EVENT_ID,
+        "source": "montecarlo",
+        "type": "t",
+        "subject": "inc-1",
+        "tenant": "acme",
+        **fields,
+    }
+    if value is None:
+        value = json.dumps(envelope).encode()[:-1] + b', "data": ' + raw + b"}"
+    if headers is None:
+        headers = (("received_at", b"%d" % EPOCH_MS),)
+    return LogRecord(0, 7, key, value, headers)
+
+
+def rejection(spoilt: LogRecord) -> RejectedError:
+    with pytest.raises(RejectedError) as caught:
+        enrich(spoilt)
+    return caught.value
+
+
+def webhook(**payload: Any) -> dict[str, Any]:
+    return {"type": "t", "payload": {"incident_id": "inc-1", **payload}}
+
+
+def test_a_webhook_becomes_an_event_row_with_its_keys_and_its_body_byte_for_byte() -> None:
+    body = b'{"type" :"t", "payload":{"incident_id":"inc-1"}, "version":1.50}'
+
+    row = enrich(record(body))
+
+    event_id = bytes.fromhex(EVENT_ID.replace("-", ""))
+    assert (row.offset, row.tenant_id, row.event_id, row.subject) == (7, "acme", event_id, "inc-1")
+    assert row.event_key == identity.event_key(event_id, EPOCH_MS)
+    assert row.received_at == EPOCH_MS * 1000
+    assert row.occurred_at is None
+    assert row.payload == body
+
+
+def test_the_same_record_has_the_same_rows_for_ever() -> None:
+    assert enrich(webhook_record("inc-1", offset=3)) == enrich(webhook_record("inc-1", offset=3))
+
+
+@pytest.mark.parametrize(
+    ("reason", "spoilt"),
+    [
+        ("no value", record()._replace(value=None)),
+        ("record is not a MetadataEvent", record(value=b"{")),
+        ("record is not a MetadataEvent", record(value=b"[1]")),
+        ("record is not a MetadataEvent", record(value=b"\xff\xfe")),
+        ("record is not a MetadataEvent", record(value=b'{"specversion":"1.0"}')),
+        ("record is not a MetadataEvent", record(subject="s" * 513)),
+        ("record is not a MetadataEvent", record(b'{"a":' * 100_000 + b"1" + b"}" * 100_000)),
+        ("tenant without a tenant's form", record(tenant="Acme")),
+        ("tenant without a tenant's form", record(tenant="a,b")),
+        ("tenant without a tenant's form", record(tenant="")),
+        ("key of another tenant", record(key=b"other|inc-1")),
+        ("key of another tenant", record(key=b"acmeother|inc-1")),
+        ("key of another tenant", record()._replace(key=None)),
+        ("subject empty", record(subject="")),
+        ("header received_at is missing", record(headers=())),
+        ("header received_at is not a time in milliseconds", record(headers=(("received_at", b"soon"),))),
+        ("header received_at is not a time in milliseconds", record(headers=(("received_at", b"-1"),))),
+        ("header received_at is not a time in milliseconds", record(headers=(("received_at", b""),))),
+        ("header received_at is not a time in milliseconds", record(headers=(("received_at", None),))),
+        ("header received_at is not a time in milliseconds", record(headers=(("received_at", b"1" * 16),))),
+        ("header received_at is after the year 9999", record(headers=(("received_at", b"253402300800000"),))),
+        ("id is not a UUID", record(id="7")),
+        ("id is not a UUID", record(id="zz3c1a52-6a3f-5d0e-9c11-0f6a2b7c9e40")),
+        ("webhook has another shape", record({"payload": "inc-1"})),
+        ("webhook has another shape", record(webhook(url=7))),
+        ("webhook has another shape", record(webhook(event_list=["orders"]))),
+        ("webhook has another shape", record([])),
+        ("subject is not the webhook's incident", record(webhook(), subject="inc-2", key=b"acme|inc-2")),
+        ("subject is not the webhook's incident", record({"type": "t"})),
+        ("payload is not UTF-8", record(b'{"payload":{"incident_id":"inc-1"},"note":"\xff"}')),
+        ("payload is not UTF-8", record(b'{"payload":{"incident_id":"inc-1","url":"\xff"}}')),
+        ("text too long", record(webhook(url="u" * 4097))),
+        ("text too long", record(webhook(event_list=[{"table_name": "t" * 4097}]))),
+        ("text too long", record(type="t" * 4097)),
+        ("text with NUL or a lone surrogate", record(webhook(owner="a\0b"))),
+        ("text with NUL or a lone surrogate", record(webhook(event_list=[{"table_name": "a\0b"}]))),
+        ("text with NUL or a lone surrogate", record(type="a\0b")),
+    ],
+)  # fmt: skip
+def test_what_is_no_event_is_rejected_with_a_reason_that_groups(reason: str, spoilt: LogRecord) -> None:
+    assert rejection(spoilt).reason == reason
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        record(webhook(url="s3cret\0value")),
+        record(webhook(url=["s3cret"])),
+        record(tenant="s3cret!"),
+        record(id="s3cret"),
+        record(headers=(("received_at", b"s3cret"),)),
+        record(b'{"payload":{"incident_id":"inc-1"},"note":"s3cret\xff"}'),
+    ],
+)
+def test_a_rejection_never_repeats_a_value_of_the_record(spoilt: LogRecord) -> None:
+    assert "s3cret" not in str(rejection(spoilt))
+
+
+def test_a_number_no_double_holds_is_kept_as_it_was_sent() -> None:
+    body = b'{"type":"t","payload":{"incident_id":"inc-1"},"n":1e999}'
+
+    assert enrich(record(body)).payload == body
+
+
+def test_every_character_postgresql_stores_is_kept() -> None:
+    row = enrich(record(webhook(owner="Zoë \U0001f600  \ufffd")))
+
+    assert row.statement is not None
+    assert row.statement[OWNER] == "Zoë \U0001f600  \ufffd"
+
+
+@pytest.mark.parametrize("source", ["dbt", "montecarlo-agent"])
+def test_another_source_s_event_is_kept_and_touches_no_incident(source: str) -> None:
+    row = enrich(record({"anything": [1]}, source=source))
+
+    assert (row.statement, row.entities, row.source) == (None, (), source)
+
+
+def test_a_webhook_without_an_incident_is_kept_and_touches_none() -> None:
+    row = enrich(webhook_record(None))
+
+    assert row.subject.startswith("event:")
+    assert (row.statement, row.entities) == (None, ())
+
+
+def test_an_unknown_type_is_kept_as_it_is() -> None:
+    row = enrich(record({**webhook(), "type": "brand_new_thing"}, type="brand_new_thing"))
+
+    assert row.type == "brand_new_thing"
+    assert row.statement is not None
+    assert row.statement[1] == "brand_new_thing"
+
+
+def test_update_fields_count_inside_the_payload_and_beside_it_and_the_payload_wins() -> None:
+    beside = {**webhook(), "alert_feedback": "fixed", "declared_alert_severity": "SEV_2", "owner": "dana"}
+    both = {**beside, **webhook(alert_feedback=None, owner="lee")}
+
+    said_beside, said_both = enrich(record(beside)).statement, enrich(record(both)).statement
+
+    assert said_beside is not None
+    assert said_both is not None
+    assert (said_beside[STATUS], said_beside[SEVERITY], said_beside[OWNER]) == ("FIXED", "SEV-2", "dana")
+    assert (said_both[STATUS], said_both[SEVERITY], said_both[OWNER]) == (None, "SEV-2", "lee")
+
+
+def test_absent_says_nothing_and_null_clears() -> None:
+    said = enrich(record(webhook(url=None))).statement
+
+    assert said is not None
+    assert (said[URL], said[STATUS], said[SEVERITY], said[OWNER]) == (None, UNSET, UNSET, UNSET)
