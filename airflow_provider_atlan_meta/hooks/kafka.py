@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from airflow.sdk import BaseHook
 
 from airflow_provider_atlan_meta.config.connections import KAFKA
-from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import AtlanMetaError
-from airflow_provider_atlan_meta.hooks.connections import aconnection_info, connection_info
+from airflow_provider_atlan_meta.hooks.connections import connection_info
 
 if TYPE_CHECKING:
     from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
@@ -29,11 +28,9 @@ class KafkaHook(BaseHook):
 
     def config(self) -> KafkaConfig:
         """:raises ConfigurationError: unknown connection, or one without ``bootstrap.servers``."""
-        return _config_of(connection_info(self.kafka_conn_id))
+        from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
 
-    async def aconfig(self) -> KafkaConfig:
-        """The same on an event loop."""
-        return _config_of(await aconnection_info(self.kafka_conn_id))
+        return KafkaConfig.from_connection(connection_info(self.kafka_conn_id))
 
     def test_connection(self) -> tuple[bool, str]:
         """Asks the cluster for its brokers."""
@@ -43,9 +40,3 @@ class KafkaHook(BaseHook):
             return True, describe_cluster(self.config())
         except AtlanMetaError as error:
             return False, str(error)
-
-
-def _config_of(info: ConnectionInfo) -> KafkaConfig:
-    from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
-
-    return KafkaConfig.from_connection(info)

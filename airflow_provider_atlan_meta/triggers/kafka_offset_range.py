@@ -16,6 +16,7 @@ from airflow_provider_atlan_meta.config.connections import KAFKA
 
 if TYPE_CHECKING:
     from airflow_provider_atlan_meta.clients.kafka_admin import EndOffsets
+    from airflow_provider_atlan_meta.core.connection import ConnectionInfo
     from airflow_provider_atlan_meta.core.polling import OffsetRange
 
 _Result = TypeVar("_Result")
@@ -100,11 +101,10 @@ class KafkaOffsetRangeTrigger(BaseEventTrigger):
             thread.end()
 
     async def _open_reader(self, thread: _OwnThread) -> EndOffsets:
-        from airflow_provider_atlan_meta.clients.kafka_admin import EndOffsets
-        from airflow_provider_atlan_meta.hooks.kafka import KafkaHook
+        from airflow_provider_atlan_meta.hooks.connections import aconnection_info
 
-        config = await KafkaHook(self.kafka_conn_id).aconfig()
-        return await thread.call(lambda: EndOffsets(config, self.topic))
+        info = await aconnection_info(self.kafka_conn_id)
+        return await thread.call(lambda: _end_offsets(info, self.topic))
 
     def _log_failure(self, error: Exception, wait_seconds: float) -> None:
         from airflow_provider_atlan_meta.core.messages import describe_error
@@ -115,6 +115,14 @@ class KafkaOffsetRangeTrigger(BaseEventTrigger):
             wait_seconds,
             describe_error(error),
         )
+
+
+def _end_offsets(info: ConnectionInfo, topic: str) -> EndOffsets:
+    """In the thread, imports too: loading a client library holds an event loop for too long."""
+    from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
+    from airflow_provider_atlan_meta.clients.kafka_admin import EndOffsets
+
+    return EndOffsets(KafkaConfig.from_connection(info), topic)
 
 
 def _event(topic: str, moved: tuple[OffsetRange, ...]) -> TriggerEvent:

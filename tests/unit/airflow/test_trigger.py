@@ -9,10 +9,12 @@ import pytest
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_atlan_meta.clients import kafka_admin
+from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import ConfigurationError, TerminalError
-from airflow_provider_atlan_meta.hooks.kafka import KafkaHook
+from airflow_provider_atlan_meta.hooks import connections
 from airflow_provider_atlan_meta.triggers.kafka_offset_range import KafkaOffsetRangeTrigger
 
+KAFKA = ConnectionInfo(conn_id="k", conn_type="kafka", extra={"bootstrap.servers": "127.0.0.1:9"})
 FAST = {"poll_seconds": 0.001, "min_interval_seconds": 0.001, "backoff_max_seconds": 0.001}
 
 
@@ -41,10 +43,10 @@ class FakeEnds:
 
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeEnds], None]:
-    async def aconfig(_self: KafkaHook) -> str:
-        return "config"
+    async def aconnection_info(conn_id: str) -> ConnectionInfo:
+        return KAFKA
 
-    monkeypatch.setattr(KafkaHook, "aconfig", aconfig)
+    monkeypatch.setattr(connections, "aconnection_info", aconnection_info)
     return lambda ends: monkeypatch.setattr(kafka_admin, "EndOffsets", lambda _config, _topic: ends)
 
 
@@ -89,15 +91,15 @@ def test_it_survives_an_unknown_topic_and_anything_else(use: Callable[[FakeEnds]
 
 
 def test_it_survives_a_connection_that_is_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    tries = []
+    tries: list[str] = []
 
-    async def aconfig(_self: KafkaHook) -> str:
-        tries.append(1)
+    async def aconnection_info(conn_id: str) -> ConnectionInfo:
+        tries.append(conn_id)
         if len(tries) < 3:
             raise ConfigurationError("unknown connection")
-        return "config"
+        return KAFKA
 
-    monkeypatch.setattr(KafkaHook, "aconfig", aconfig)
+    monkeypatch.setattr(connections, "aconnection_info", aconnection_info)
     monkeypatch.setattr(kafka_admin, "EndOffsets", lambda _config, _topic: FakeEnds({0: 1}))
 
     assert len(first_events(1)) == 1
