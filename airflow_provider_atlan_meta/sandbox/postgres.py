@@ -182,7 +182,8 @@ def _end_orphans(data: Path) -> None:
     if not processes.wait_for(lambda: not processes.running_in(data, "postgres"), _ORPHAN_SECONDS):
         raise TerminalError(f"processes of a killed PostgreSQL still work in {data}")
     # its pid may linger as a zombie that nobody has reaped yet, which PostgreSQL takes for a running server
-    (data / "postmaster.pid").unlink(missing_ok=True)
+    for lock in (data / "postmaster.pid", *data.glob(".s.PGSQL.*.lock")):
+        lock.unlink(missing_ok=True)
 
 
 def _command(site: Site, name: str) -> Command:
