@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--seed", type=int, default=int(time.time()), help="of the webhooks (default: the time)"
     )
     args = parser.parse_args(argv)
-    console = Console()
+    console = Console(highlight=False, soft_wrap=args.once)
     # a terminal that is closed and a CI job that is stopped leave no server behind either
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     home = Home(args.home)
@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         stage = start_stage(sandbox, seed=args.seed, say=console.print)
         return _checked(stage, console) if args.once else run_live(stage, console)
     except AtlanMetaError as error:
-        console.print(f"[red]demo failed:[/] {error}", highlight=False)
-        console.print(f"logs: {home.path / 'logs'}", highlight=False)
+        console.print(f"[red]demo failed:[/] {error}")
+        console.print(f"logs: {home.path / 'logs'}")
         return WRONG_USAGE if isinstance(error, ConfigurationError) else FAILED
     except KeyboardInterrupt:
         console.print("interrupted")
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _checked(stage: Stage, console: Console) -> int:
     """The three passes and their report."""
-    console.print(f"seed {stage.seed}, manifest {stage.manifest}", highlight=False)
+    console.print(f"seed {stage.seed}, manifest {stage.manifest}")
     start_seconds = {member.name: member.seconds for member in stage.sandbox.status()}
     for run_pass in (service_pass, dag_pass, both_pass):
         run_pass(stage)
@@ -78,14 +78,14 @@ def _checked(stage: Stage, console: Console) -> int:
     console.print_json(data=report)
     failed = [check for check in stage.checks if not check.ok]
     for finding in verdict.findings[:_FINDINGS_SHOWN]:
-        console.print(f"  {finding}", highlight=False, markup=False)
+        console.print(f"  {finding}", markup=False)
     if not failed:
-        console.print(f"[green]all {len(stage.checks)} checks hold[/]; report: {path}", highlight=False)
+        console.print(f"[green]all {len(stage.checks)} checks hold[/]; report: {path}")
         return DONE
-    console.print(f"[red]{len(failed)} of {len(stage.checks)} checks failed[/]:", highlight=False)
+    console.print(f"[red]{len(failed)} of {len(stage.checks)} checks failed[/]:")
     for check in failed:
-        console.print(f"  {check.name}: {check.seen}", highlight=False, markup=False)
-    console.print(f"logs: {stage.logs}, manifest: {stage.manifest}, report: {path}", highlight=False)
+        console.print(f"  {check.name}: {check.seen}", markup=False)
+    console.print(f"logs: {stage.logs}, manifest: {stage.manifest}, report: {path}")
     return FAILED
 
 
@@ -99,7 +99,7 @@ class _Reporter:
     def __call__(self, member: str, text: str) -> None:
         if not text.startswith("downloaded "):
             seconds = time.monotonic() - self._began
-            self._console.print(f"  {member:10} {text} ({seconds:.1f} s)", highlight=False)
+            self._console.print(f"  {member:10} {text} ({seconds:.1f} s)")
 
 
 if __name__ == "__main__":

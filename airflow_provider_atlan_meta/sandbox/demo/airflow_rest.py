@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -87,7 +88,8 @@ class AirflowRest:
         """Runs queued at ``since`` (ISO time) or later, oldest first."""
         found: list[dict[str, Any]] = []
         while True:
-            query = f"order_by=id&limit=100&offset={len(found)}&run_after_gte={since}"
+            window = quote(since, safe="")
+            query = f"order_by=id&limit=100&offset={len(found)}&run_after_gte={window}"
             page = self.call("GET", f"/dags/{dag}/dagRuns?{query}")
             found += page["dag_runs"]
             if not page["dag_runs"] or len(found) >= page["total_entries"]:
@@ -104,9 +106,10 @@ class AirflowRest:
         return state
 
     def await_idle(self, dag: str, seconds: float) -> bool:
-        """Whether no run is queued or running any more."""
+        """Whether no task is queued, running or waiting for its next try any more."""
         deadline = time.monotonic() + seconds
-        active = f"/dags/{dag}/dagRuns?state=running&state=queued&limit=1"
+        states = "&".join(f"state={state}" for state in ("scheduled", "queued", "running", "up_for_retry"))
+        active = f"/dags/{dag}/dagRuns/~/taskInstances?{states}&limit=1"
         while self.call("GET", active)["total_entries"]:
             if time.monotonic() > deadline:
                 return False

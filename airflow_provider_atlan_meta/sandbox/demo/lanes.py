@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ import psycopg
 
 SERVICE, DAG = "service", "dag"
 _LOOK_SECONDS = 0.2
+_TASK_LABEL = re.compile(r"[^/\s]+/.+/[^/]+#\d+")
 _POSITIONS = "select partition, next_offset, owner_label from meta.ingest_offset where topic = %s"
 _LIVE_OWNERS = """
   select distinct owner_label from meta.ingest_offset
@@ -22,8 +24,8 @@ _LIVE_OWNERS = """
 
 
 def lane_of(owner_label: str) -> str:
-    """``service host:pid`` or ``dag/run/task#try``."""
-    return SERVICE if owner_label.startswith("service ") else DAG
+    """A task's label is its address, ``dag/run/task#try``; a service's names its process, ``... host:pid``."""
+    return DAG if _TASK_LABEL.fullmatch(owner_label) else SERVICE
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,16 @@ class Ledger:
 class LaneWatch:
     """Attributes every step of the ledger to the lane that owned the partition, from enter to exit."""
 
-    def __init__(self, ledger: Callable[[], Ledger]) -> None:
-        self._open = ledger
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._guard = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lane-watch", daemon=True)
         self._seen: dict[int, int] = {}
         self.events: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
-        ledger = self._open()
-        self._seen = {partition: offset for partition, (offset, _) in ledger.positions().items()}
-        ledger.close()
+        self._seen = {partition: offset for partition, (offset, _) in self._ledger.positions().items()}
         self._thread.start()
         return self
 
@@ -100,21 +101,22 @@ class LaneWatch:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        if error is None:
+            self.look()
+        self._ledger.close()
+
+    def look(self) -> Counter[str]:
+        """The events of each lane up to now."""
+        with self._guard:
+            for partition, (offset, label) in self._ledger.positions().items():
+                self.events[lane_of(label)] += offset - self._seen.get(partition, 0)
+                self._seen[partition] = offset
+            return Counter(self.events)
 
     def _run(self) -> None:
-        ledger = self._open()
-        while True:
-            last = self._stop.wait(_LOOK_SECONDS)
+        while not self._stop.wait(_LOOK_SECONDS):
             with suppress(psycopg.OperationalError):  # the store is down: that is part of the show
-                self._look(ledger)
-            if last:
-                ledger.close()
-                return
-
-    def _look(self, ledger: Ledger) -> None:
-        for partition, (offset, label) in ledger.positions().items():
-            self.events[lane_of(label)] += offset - self._seen.get(partition, 0)
-            self._seen[partition] = offset
+                self.look()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.1) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -33,7 +32,7 @@ _RANGE = re.compile(r"topic (\S+) partition (\d+) offsets \[(\d+), (\d+)\)")
 def service_pass(stage: Stage) -> None:
     """Only the services work; the DAG is paused."""
     stage.say(f"pass 1: {WEBHOOKS} webhooks at {RATE:.0f}/s through the service lane")
-    with LaneWatch(stage.ledger) as lanes:
+    with LaneWatch(stage.ledger()) as lanes:
         summary = stage.send("service", WEBHOOKS, rate=RATE)
         drained = stage.await_stored(_DRAIN_SECONDS)
     stage.work.service_events += lanes.events[SERVICE]
@@ -58,12 +57,12 @@ def dag_pass(stage: Stage) -> None:
     stage.say(f"pass 2: the same through {stage.dag} alone")
     stage.sandbox.stop("ingest")
     began = datetime.now(UTC).isoformat()
-    with stage.airflow() as rest, LaneWatch(stage.ledger) as lanes:
+    with stage.airflow() as rest, LaneWatch(stage.ledger()) as lanes:
         rest.set_paused(stage.dag, False)
         summary = stage.send("dag", WEBHOOKS, rate=RATE)
         drained = stage.await_stored(_DRAIN_SECONDS)
         stage.check("pass 2: answers", not summary.answers.get("none"), describe(summary.answers))
-        stage.check("pass 2: everything drained by the DAG", drained, f"{lanes.events[DAG]} events")
+        stage.check("pass 2: everything drained by the DAG", drained, f"{lanes.look()[DAG]} events")
         _accident(
             stage,
             rest,
@@ -91,7 +90,7 @@ def both_pass(stage: Stage) -> None:
     )
     began = datetime.now(UTC).isoformat()
     stage.start_ingest(max_partitions=SERVICE_PARTITIONS)
-    with stage.airflow() as rest, LaneWatch(stage.ledger) as lanes:
+    with stage.airflow() as rest, LaneWatch(stage.ledger()) as lanes:
         stage.send("both", int(TOGETHER_SECONDS * RATE), rate=RATE)
         ledger = stage.ledger()
         owned = sum(lane_of(label) == SERVICE for _, label in ledger.positions().values())
@@ -137,7 +136,7 @@ def _catch(stage: Stage, rest: AirflowRest) -> CaughtTask:
     size = BACKLOG
     for _ in range(_CATCHES):
         rest.set_paused(stage.dag, True)
-        _await_no_task(rest, stage.dag)
+        rest.await_idle(stage.dag, _DRAIN_SECONDS)
         summary = stage.send("backlog", size, rate=None, flawless=True)
         stage.say(f"backlog of {size} webhooks in {summary.seconds:.1f} s: {describe(summary.answers)}")
         end = stage.log_end()
@@ -150,14 +149,6 @@ def _catch(stage: Stage, rest: AirflowRest) -> CaughtTask:
             return caught
         size *= 2
     raise TerminalError(f"{stage.dag} drained {size // 2} records before anything could happen to it")
-
-
-def _await_no_task(rest: AirflowRest, dag: str) -> None:
-    deadline = time.monotonic() + _DRAIN_SECONDS
-    while rest.call("GET", f"/dags/{dag}/dagRuns?state=running&limit=1")["total_entries"]:
-        if time.monotonic() > deadline:
-            raise TerminalError(f"a run of {dag} did not end within {_DRAIN_SECONDS:.0f} s")
-        time.sleep(0.2)
 
 
 def _ranges(rest: AirflowRest, lease: TaskLease, tries: int) -> list[tuple[str, ...]]:

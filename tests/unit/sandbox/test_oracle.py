@@ -71,7 +71,7 @@ def _perfect() -> tuple[list[SentPost], Stored]:
                     source="montecarlo",
                     type=type_of(post.body),
                     received_at=at * 1000 + 10,
-                    duplicate_of=event_id if last.get(key) == event_id else None,
+                    duplicate_of=_repeats(event_id, last.get(key), key[1]),
                     payload=post.body.decode(),
                     committed_at=at + 0.04,
                 )
@@ -79,6 +79,11 @@ def _perfect() -> tuple[list[SentPost], Stored]:
             last[key] = event_id
         posts.append(post)
     return posts, _state(events, told)
+
+
+def _repeats(event_id: UUID, previous: UUID | None, subject: str) -> UUID | None:
+    """Only an incident has a webhook before this one."""
+    return event_id if event_id == previous and not subject.startswith("event:") else None
 
 
 def _state(events: list[StoredEvent], told: dict[tuple[str, str], list[Webhook]]) -> Stored:
@@ -245,7 +250,7 @@ def _stored_of(posts: list[SentPost]) -> Stored:
     for row in whole.events:
         if (row.tenant, row.received_at // 1000) in kept:
             key = row.tenant, row.subject
-            duplicate_of = row.event_id if last.get(key) == row.event_id else None
+            duplicate_of = _repeats(row.event_id, last.get(key), row.subject)
             events.append(replace(row, duplicate_of=duplicate_of))
             told.setdefault(key, []).append(Webhook(row.tenant, row.payload.encode(), row.received_at))
             last[key] = row.event_id

@@ -13,6 +13,7 @@ from airflow_provider_atlan_meta.sandbox.demo.lanes import LaneWatch, TaskLease,
 
 def test_an_owner_label_names_its_lane() -> None:
     assert lane_of("service host:17") == "service"
+    assert lane_of("ingest some/where:17") == "service"
     assert lane_of("atlan_meta_ingest/manual__2026-11-24T22:00:00+00:00/ingest#1") == "dag"
 
 
@@ -38,7 +39,7 @@ class Scripted:
 
 def test_every_step_belongs_to_the_lane_that_owned_the_partition(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "_LOOK_SECONDS", 0.001)
-    task = "d/r/t#1"
+    task = "d/manual__1/t#1"
     looks: list[dict[int, tuple[int, str]] | None] = [
         {0: (5, "service a:1")},
         {0: (7, "service a:1"), 1: (3, task)},
@@ -46,7 +47,7 @@ def test_every_step_belongs_to_the_lane_that_owned_the_partition(monkeypatch: py
         {0: (7, task), 1: (4, task)},
         {0: (9, task), 1: (4, task)},
     ]
-    with LaneWatch(lambda: Scripted(looks)) as watch:  # type: ignore[arg-type, return-value]
+    with LaneWatch(Scripted(looks)) as watch:  # type: ignore[arg-type]
         deadline = time.monotonic() + 5
         while len(looks) > 1 and time.monotonic() < deadline:
             time.sleep(0.001)
