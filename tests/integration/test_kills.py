@@ -1,0 +1,118 @@
+"""kill -9 of producer, ingest, Kafka and PostgreSQL at random moments: accepted means kept, once."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_atlan_meta.sandbox.isolation import Database, Isolation, Topics
+from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
+from airflow_provider_atlan_meta.sandbox.oracle import Verdict, judge
+from airflow_provider_atlan_meta.sandbox.stored_rows import ChangeLog, read_stored
+from airflow_provider_atlan_meta.testing.manifest import read_manifest
+from airflow_provider_atlan_meta.testing.sender import WebhookSender
+from airflow_provider_atlan_meta.testing.webhooks import WebhookTenant, plan_webhooks
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+RATE = 20.0
+POSTS = 700
+KILLS_EACH = 2
+LEASE_SECONDS = 4
+SEED_VARIABLE = "ATLAN_META_KILL_SEED"
+
+
+@pytest.fixture
+def seed() -> int:
+    """Printed, so that a failure can be repeated."""
+    number = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1 << 32))
+    print(f"{SEED_VARIABLE}={number}")
+    return number
+
+
+@pytest.fixture
+def changes(isolation: Isolation, database: Database) -> Iterator[ChangeLog]:
+    log = ChangeLog(database.dsn(database.admin), f"kills_{database.name}")
+    log.listen()
+    yield log
+    log.drop()
+
+
+def test_nothing_is_lost_or_doubled_when_everything_is_killed_twice(
+    sandbox: Sandbox,
+    database: Database,
+    topics: Topics,
+    changes: ChangeLog,
+    service: Callable[..., Any],
+    seed: int,
+    tmp_path: Path,
+) -> None:
+    environ = {**topics.environ, **database.environ, "AIRFLOW__ATLAN_META__LEASE_SECONDS": str(LEASE_SECONDS)}
+    producer, ingest = service("producer", environ), service("ingest", environ)
+    producer.start()
+    ingest.start()
+    tenants = [WebhookTenant(t.id, t.montecarlo_webhook_secret) for t in sandbox.home.tenants]
+    plan = plan_webhooks(seed=seed, count=POSTS, tenants=tenants)
+    sender = WebhookSender(url=producer.url, manifest=tmp_path / "manifest.jsonl", run="kills")
+    strikes: dict[str, Callable[[], None]] = {
+        "producer": lambda: (producer.kill(), producer.start()),
+        "ingest": lambda: (ingest.kill(), ingest.start(ready=False)),
+        "kafka": lambda: (sandbox.kill("kafka"), sandbox.start("kafka")),
+        "postgres": lambda: (sandbox.kill("postgres"), sandbox.start("postgres")),
+    }
+    strikers = _Striker(random.Random(seed), strikes, POSTS / RATE)
+    strikers.start()
+
+    sender.send(plan, rate=RATE)
+    strikers.join()
+
+    verdict = _judged_at_rest(database, changes, [t.id for t in tenants], tmp_path / "manifest.jsonl")
+    assert strikers.failure is None
+    assert sorted(strikers.done) == sorted(list(strikes) * KILLS_EACH)
+    assert verdict.findings == []
+    assert (verdict.lost, verdict.duplicated) == (0, 0)
+    assert verdict.accepted > POSTS / 2
+
+
+class _Striker(threading.Thread):
+    """Kills and starts again, one after the other, at random moments of ``seconds``."""
+
+    def __init__(self, rng: random.Random, strikes: dict[str, Callable[[], Any]], seconds: float) -> None:
+        super().__init__(name="striker", daemon=True)
+        order = list(strikes) * KILLS_EACH
+        rng.shuffle(order)
+        moments = sorted(rng.uniform(1, seconds) for _ in order)
+        self._plan = list(zip(moments, order, strict=True))
+        self._strikes = strikes
+        self.done: list[str] = []
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        begun = time.monotonic()
+        try:
+            for moment, name in self._plan:
+                # a random moment of the load is what is tested; nothing waits for this to have happened
+                time.sleep(max(0.0, begun + moment - time.monotonic()))
+                self._strikes[name]()
+                self.done.append(name)
+        except BaseException as error:
+            self.failure = error
+
+
+def _judged_at_rest(database: Database, changes: ChangeLog, tenants: list[str], manifest: Path) -> Verdict:
+    """The verdict once nothing moves any more, or the last one before the deadline."""
+    posts = read_manifest(manifest)
+    deadline = time.monotonic() + 60
+    while True:
+        stored = read_stored(database.dsn(database.reader), tenants, messages=changes.read())
+        verdict = judge(posts, stored)
+        if verdict.ok or time.monotonic() > deadline:
+            return verdict
+        time.sleep(0.5)
