@@ -6,6 +6,7 @@ Tests take a database and topics of their own, so they meet nobody else's rows.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -13,20 +14,18 @@ import pytest
 
 from airflow_provider_atlan_meta.sandbox.home import HOME_VARIABLE
 from airflow_provider_atlan_meta.sandbox.isolation import Database, Isolation, Topics
+from airflow_provider_atlan_meta.sandbox.keeper import kept
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
 
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """postgres and kafka, running. ``sandbox.up(["recorder"])`` adds members for the rest of the session."""
-    kept = os.environ.get(HOME_VARIABLE)
-    box = Sandbox(kept or tmp_path_factory.mktemp("sandbox") / "home")
-    try:
+    running = os.environ.get(HOME_VARIABLE)
+    box = Sandbox(running or tmp_path_factory.mktemp("sandbox") / "home")
+    with contextlib.nullcontext() if running else kept(box.home):
         box.up(["postgres", "kafka"])
         yield box
-    finally:
-        if not kept:
-            box.down(purge=True)
 
 
 @pytest.fixture(scope="session")

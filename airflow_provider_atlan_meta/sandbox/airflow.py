@@ -107,7 +107,7 @@ def _ready(site: Site, _pid: int) -> bool:
     """All four healthy, and the Execution API warm: a task must not be its first caller."""
     home = site.home
     try:
-        health = _get(home, "/api/v2/monitor/health")
+        health = api_get(home, "/api/v2/monitor/health")
     except (OSError, ValueError):
         return False
     states = [(health.get(name) or {}).get("status") for name in _COMPONENTS]
@@ -122,9 +122,9 @@ def _finish(site: Site) -> None:
     home = site.home
     token = login(home)
     if not processes.wait_for(
-        lambda: bool(_get(home, "/api/v2/dags", token)["total_entries"]), _DAGS_SECONDS
+        lambda: bool(api_get(home, "/api/v2/dags", token)["total_entries"]), _DAGS_SECONDS
     ):
-        errors = _get(home, "/api/v2/importErrors", token).get("import_errors") or []
+        errors = api_get(home, "/api/v2/importErrors", token).get("import_errors") or []
         shown = (
             errors[0]["stack_trace"][-500:] if errors else "no import error; see airflow-dag-processor.log"
         )
@@ -141,7 +141,11 @@ def login(home: Home) -> str:
         return str(json.load(answer)["access_token"])
 
 
-def _get(home: Home, path: str, token: str = "") -> dict[str, Any]:
+def api_get(home: Home, path: str, token: str = "") -> dict[str, Any]:
+    """A document of Airflow's API.
+
+    :raises OSError: it does not answer, or not with 200.
+    """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = Request(f"{_url(home)}{path}", headers=headers)  # noqa: S310 - loopback, http only
     try:

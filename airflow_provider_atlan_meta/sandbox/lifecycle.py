@@ -23,7 +23,7 @@ from airflow_provider_atlan_meta.core.errors import AtlanMetaError, Configuratio
 from airflow_provider_atlan_meta.sandbox import environment, processes
 from airflow_provider_atlan_meta.sandbox.diagnosis import describe_failure
 from airflow_provider_atlan_meta.sandbox.home import Home, Record, Tenant
-from airflow_provider_atlan_meta.sandbox.registry import DEFAULT, SERVERS, expand, with_needs
+from airflow_provider_atlan_meta.sandbox.registry import ALL, DEFAULT, SERVERS, expand, with_needs
 from airflow_provider_atlan_meta.sandbox.server import Server, Site
 
 # (member, what goes on): "starting", "ready", "running", "left out: ...", or a server's own short line.
@@ -113,7 +113,7 @@ class Sandbox:
     def up(self, names: Iterable[str] | None = None, tenants: Iterable[Tenant] | None = None) -> list[Status]:
         """Starts the members named, with what they need; those that run already stay as they are.
 
-        :param names: members or groups, None is the default; of a group, what cannot run here is left out.
+        :param names: members or groups, None is the default; of ``all``, what cannot run here is left out.
         :raises TerminalError: one could not start. Whatever this call had started is stopped again.
         """
         with self.home.locked():
@@ -172,14 +172,14 @@ class Sandbox:
         return record
 
     def _choose(self, names: Iterable[str]) -> list[str]:
-        """In order of need. What was named must be able to run here; of a group only what can."""
+        """In order of need. What was named must be able to run here; of ``all``, what can is enough."""
         named = list(names)
         chosen = []
         for name in expand(named):
             reasons = [f"{n} {reason}" for n in with_needs([name]) if (reason := SERVERS[n].missing())]
             if not reasons:
                 chosen.append(name)
-            elif name in named:
+            elif ALL not in named or name in named:
                 raise ConfigurationError("; ".join(reasons))
             else:
                 self._report(name, f"left out: {'; '.join(reasons)}")
