@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from airflow_provider_atlan_meta.sandbox import airflow, processes
+from airflow_provider_atlan_meta.sandbox import airflow, postgres, processes
 from airflow_provider_atlan_meta.sandbox.airflow import api_get, login
 from airflow_provider_atlan_meta.sandbox.home import is_free, parse_tenants
 from airflow_provider_atlan_meta.sandbox.isolation import Database, Topics
@@ -251,6 +251,21 @@ def _mark(sandbox: Sandbox) -> str:
     record = sandbox.home.record("airflow")
     assert record is not None
     return record.process.mark
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to another account")
+def test_root_runs_postgres_as_somebody_else_from_binaries_that_one_can_reach(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as where the virtual environment lies in root's home
+    monkeypatch.setattr(postgres, "_can_run", lambda _program, _account: False)
+    box = Sandbox(own)
+    box.up(["postgres"])
+    program = Path(f"/proc/{box.pid('postgres')}/exe").readlink()
+    assert program.is_relative_to(box.home.outside)
+    assert Path(f"/proc/{box.pid('postgres')}").stat().st_uid == box.home.outside.stat().st_uid != 0
+    box.down(purge=True)
+    assert not box.home.outside.exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user is what runs the other tests")
