@@ -65,7 +65,7 @@ def _decode(value: bytes) -> tuple[EventHead, bytes, montecarlo.Webhook | None]:
             if _speaks_of_incident(head):
                 return head, payload, montecarlo.parse_webhook(payload)
             _check_json(payload)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # an envelope written otherwise, or a body of another shape: said exactly below
         else:
             return head, payload, None
@@ -75,6 +75,8 @@ def _decode(value: bytes) -> tuple[EventHead, bytes, montecarlo.Webhook | None]:
         return event, payload, None
     try:
         return event, payload, montecarlo.parse_webhook(payload)
+    except UnicodeDecodeError:
+        raise RejectedError("payload is not UTF-8", detail="in a field the rows need") from None
     except (msgspec.ValidationError, RecursionError) as error:
         raise RejectedError("webhook has another shape", detail=str(error)[:300]) from None
 

@@ -32,8 +32,8 @@ Headers = list[tuple[str, bytes]]
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class MetadataEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One event in CloudEvents' words, with its tenant. ``data`` is the sender's own JSON, byte for byte."""
+class EventHead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What the envelope says besides ``data`` and ``time``."""
 
     specversion: Annotated[str, msgspec.Meta(description="CloudEvents version of the envelope")] = "1.0"
     id: Annotated[
@@ -46,6 +46,11 @@ class MetadataEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         msgspec.Meta(max_length=MAX_SUBJECT, description="Incident id; 'event:<id>' where none is named"),
     ]
     tenant: Annotated[str, msgspec.Meta(description="Tenant of the credential that sent it")]
+
+
+class MetadataEvent(EventHead, frozen=True, gc=False, kw_only=True):
+    """One event in CloudEvents' words, with its tenant. ``data`` is the sender's own JSON, byte for byte."""
+
     data: Annotated[msgspec.Raw, msgspec.Meta(description="The sender's body as received")]
     time: Annotated[
         str | msgspec.UnsetType,
@@ -55,6 +60,9 @@ class MetadataEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(MetadataEvent)
+_HEAD_DECODER = msgspec.json.Decoder(EventHead)
+_DATA = b',"data":'
+_CLOSING_BRACE = ord("}")
 
 
 def encode_event(event: MetadataEvent) -> bytes:
@@ -70,6 +78,20 @@ def decode_event(value: bytes) -> MetadataEvent:
         return _DECODER.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RejectedError("record is not a MetadataEvent", detail=_where(error)) from None
+
+
+def cut_event(value: bytes) -> tuple[EventHead, bytes] | None:
+    """The envelope and its ``data``, without looking into the latter: whoever decodes it proves that it is JSON.
+
+    None: the value is not written the way ``encode_event`` writes it, with ``data`` last; it may still be an event.
+    """
+    cut = value.find(_DATA)
+    if cut < 0 or value[-1] != _CLOSING_BRACE:
+        return None
+    try:
+        return _HEAD_DECODER.decode(value[:cut] + b"}"), value[cut + len(_DATA) : -1]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def event_headers(event: MetadataEvent, received_at_ms: int, traceparent: bytes | None = None) -> Headers:
