@@ -6,43 +6,31 @@ record before it, so a crash at any point repeats nothing and skips nothing.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
-from airflow_provider_atlan_meta.core.errors import LeaseLostError, TerminalError, TransientError
+from airflow_provider_atlan_meta.core.errors import LeaseLostError, TransientError
 from airflow_provider_atlan_meta.core.ports import (
     EventStore,
-    ForeignLease,
     Lease,
     LeaseOwner,
     Ledger,
     LogIdentity,
+    Poll,
     RecordLog,
 )
 from airflow_provider_atlan_meta.core.rows import EventRow, LogRecord
-from airflow_provider_atlan_meta.pipeline.batches import BatchWriter, Written
+from airflow_provider_atlan_meta.pipeline.batches import BatchWriter
+from airflow_provider_atlan_meta.pipeline.leases import TAKEN_OVER, Bounds, check_cursors, owned_by
+from airflow_provider_atlan_meta.pipeline.outcomes import IngestOutcome, PartitionRange
 
 SINK = "postgres"
 # A store's day partitions are made a week ahead; once an hour is plenty.
 _DAYS_EVERY_SECONDS = 3600.0
 # A bounded run that sees lag and gets no record for this long does not pretend to be done.
 _STALLED_SECONDS = 15.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartitionRange:
-    """Offsets [start, end) of one partition, committed."""
-
-    topic: str
-    partition: int
-    start: int
-    end: int
-    records: int
-    duplicates: int = 0
-    rejected: int = 0
-    changes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,28 +55,6 @@ class DrainLimits:
     max_seconds: float = 60.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class IngestOutcome:
-    """What a bounded run did.
-
-    :param owned_by: partition -> who else owns it and works; they are not ours to read.
-    :param lag: records of our partitions that the limits left for the next run.
-    """
-
-    topic: str
-    records: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    ranges: tuple[PartitionRange, ...] = ()
-    owned_by: Mapping[int, str] = field(default_factory=dict)
-    lag: int = 0
-    dry_run: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-safe and small: fit for an XCom."""
-        return {**asdict(self), "owned_by": {str(p): label for p, label in self.owned_by.items()}}
-
-
 def _ignore(_: PartitionRange) -> None:
     return
 
@@ -102,6 +68,26 @@ class Listener:
 
     batch: Callable[[PartitionRange], None] = _ignore
     event: Callable[[EventRow, int], None] | None = None
+
+
+@dataclass
+class _Run:
+    """A bounded run under way.
+
+    :ivar ends: of the partitions that are not done yet.
+    """
+
+    identity: LogIdentity
+    ends: dict[int, int]
+    heard_at: float
+    records: int = 0
+    ranges: list[PartitionRange] = field(default_factory=list)
+    lost: dict[int, str] = field(default_factory=dict)
+
+    def lose(self, partitions: Iterable[int]) -> None:
+        for partition in partitions:
+            self.ends.pop(partition, None)
+            self.lost[partition] = TAKEN_OVER
 
 
 class Ingest:
@@ -171,64 +157,47 @@ class Ingest:
         taken = self._ledger.take(identity, _first(bounds), len(identity.partitions))
         self._leases = {lease.partition: lease for lease in taken.leases}
         self._renewed_at = started
-        ranges: list[PartitionRange] = []
-        lost: dict[int, str] = {}
+        run = _Run(identity, _ends(taken.leases, bounds), started)
         try:
-            _check_cursors(identity, self._leases.values(), bounds)
+            self._check_cursors(identity, taken.leases, bounds)
             self._store.ensure_event_days()
-            self._drain_to(
-                identity, {p: end for p, (_, end) in bounds.items()}, limits, started, ranges, lost
-            )
+            self._drain_to(run, limits, started)
         finally:
             left = list(self._leases.values())
             self._let_go(identity)
-        owned = _owned_by(identity, taken.foreign, bounds, self._owner, self._policy.lease_seconds)
-        return IngestOutcome(
-            topic=identity.topic,
-            records=sum(r.records for r in ranges),
-            duplicates=sum(r.duplicates for r in ranges),
-            rejected=sum(r.rejected for r in ranges),
-            ranges=_joined(ranges),
-            owned_by={**owned, **lost},
-            lag=sum(max(0, bounds[lease.partition][1] - lease.next_offset) for lease in left),
-        )
+        owned = owned_by(identity, taken.foreign, bounds, self._owner, self._policy.lease_seconds)
+        lag = sum(max(0, bounds[lease.partition][1] - lease.next_offset) for lease in left)
+        return IngestOutcome.of(identity.topic, run.ranges, owned_by={**owned, **run.lost}, lag=lag)
 
-    def _drain_to(
-        self,
-        identity: LogIdentity,
-        ends: Mapping[int, int],
-        limits: DrainLimits,
-        started: float,
-        ranges: list[PartitionRange],
-        lost: dict[int, str],
-    ) -> None:
-        open_ends = {p: ends[p] for p, lease in self._leases.items() if lease.next_offset < ends[p]}
-        if not open_ends:
-            return
-        self._log.assign({p: self._leases[p].next_offset for p in open_ends})
-        done, heard_at = 0, self._clock()
-        while open_ends and done < limits.max_records and self._clock() - started < limits.max_seconds:
-            self._renew_when_due(identity)
-            poll = self._log.poll(min(self._policy.batch_records, limits.max_records - done), 1.0)
-            batches = _by_partition(poll.records, open_ends)
-            for partition, end in poll.ends.items():
-                # behind the last record there may be transaction markers: offsets, not records
-                if partition in open_ends and end >= open_ends[partition]:
-                    batches.setdefault(partition, [])
-            for partition, records in batches.items():
-                reached = open_ends[partition] if partition in poll.ends else records[-1].offset + 1
-                committed = self._commit(identity, partition, records, reached, lost)
-                if committed is None or committed.end >= open_ends[partition]:
-                    del open_ends[partition]
-                if committed is not None:
-                    ranges.append(committed)
-                    done += committed.records
-                    heard_at = self._clock()
-            if self._clock() - heard_at > _STALLED_SECONDS:
+    def _drain_to(self, run: _Run, limits: DrainLimits, started: float) -> None:
+        if run.ends:
+            self._log.assign({partition: self._leases[partition].next_offset for partition in run.ends})
+        run.heard_at = self._clock()
+        while run.ends and run.records < limits.max_records and self._clock() - started < limits.max_seconds:
+            run.lose(self._renew_when_due(run.identity))
+            poll = self._log.poll(min(self._policy.batch_records, limits.max_records - run.records), 1.0)
+            progress = _progress(poll, run.ends)
+            for partition, (records, reached) in progress.items():
+                self._drain_batch(run, partition, records, reached)
+            if progress:
+                run.heard_at = self._clock()
+            elif self._clock() - run.heard_at > _STALLED_SECONDS:
                 raise TransientError(
-                    f"{identity.topic}: no record for {_STALLED_SECONDS:.0f} s although partitions {sorted(open_ends)} "
-                    "have lag; nothing was lost, the ledger stands at the last commit"
+                    f"{run.identity.topic}: no record for {_STALLED_SECONDS:.0f} s although partitions "
+                    f"{sorted(run.ends)} have lag; nothing was lost, the ledger stands at the last commit"
                 )
+
+    def _drain_batch(self, run: _Run, partition: int, records: list[LogRecord], reached: int) -> None:
+        if reached <= self._leases[partition].next_offset:
+            return
+        committed = self._commit(run.identity, partition, records, reached)
+        if committed is None:
+            run.lose([partition])
+            return
+        run.ranges.append(committed)
+        run.records += committed.records
+        if reached >= run.ends[partition]:
+            del run.ends[partition]
 
     # ---- the service ---------------------------------------------------------------------------------------------
 
@@ -252,22 +221,23 @@ class Ingest:
                     self._take_more(identity)
                     take_at = now
                     self.is_following = True
-                self._renew_when_due(identity)
-                if not self._step(identity):
+                if self._renew_when_due(identity) or not self._step(identity):
+                    # a partition was lost: read no more of it, and look for others at once
+                    self._assign()
                     take_at = -1e9
         finally:
             self._let_go(identity)
 
     def _step(self, identity: LogIdentity) -> bool:
-        """One look at the log and its commits; False: a partition was lost, look for others at once."""
-        lost: dict[int, str] = {}
+        """One look at the log and its commits; False: a partition was lost."""
+        held = len(self._leases)
         poll = self._log.poll(self._policy.batch_records, min(1.0, self._policy.renew_seconds))
-        for partition, records in _by_partition(poll.records, None).items():
-            if partition in self._leases:
-                self._commit(identity, partition, records, records[-1].offset + 1, lost)
-        if lost:
-            self._assign()
-        return not lost
+        for partition, (records, reached) in _progress(
+            poll, dict.fromkeys(self._leases, sys.maxsize)
+        ).items():
+            if reached > self._leases[partition].next_offset:
+                self._commit(identity, partition, records, reached)
+        return len(self._leases) == held
 
     def _take_more(self, identity: LogIdentity) -> None:
         limit = (self._policy.max_partitions or len(identity.partitions)) - len(self._leases)
@@ -280,7 +250,7 @@ class Ingest:
         if not taken.leases:
             return
         self._leases.update({lease.partition: lease for lease in taken.leases})
-        _check_cursors(identity, taken.leases, bounds)
+        self._check_cursors(identity, taken.leases, bounds)
         if len(self._leases) == len(taken.leases):
             self._renewed_at = before
         self._assign()
@@ -295,15 +265,20 @@ class Ingest:
         """Partitions held right now."""
         return tuple(sorted(self._leases))
 
+    def _check_cursors(self, identity: LogIdentity, leases: Iterable[Lease], bounds: Bounds) -> None:
+        """The owner before us may have read on between our look at the ends and our take: then look again."""
+        ahead = [lease.partition for lease in leases if lease.next_offset > bounds[lease.partition][1]]
+        check_cursors(identity, leases, {**bounds, **self._log.bounds(ahead)} if ahead else bounds)
+
     def _commit(
-        self, identity: LogIdentity, partition: int, records: list[LogRecord], end: int, lost: dict[int, str]
+        self, identity: LogIdentity, partition: int, records: list[LogRecord], end: int
     ) -> PartitionRange | None:
+        """None: the partition is somebody else's now, and ours no more."""
         lease = self._leases[partition]
         try:
-            written: Written = self._writer.write(identity, lease, records, end)
+            written = self._writer.write(identity, lease, records, end)
         except LeaseLostError:
             del self._leases[partition]
-            lost[partition] = "taken over by another owner"
             return None
         self._leases[partition] = written.lease
         self.has_committed = True
@@ -320,12 +295,15 @@ class Ingest:
         self._listener.batch(committed)
         return committed
 
-    def _renew_when_due(self, identity: LogIdentity) -> None:
+    def _renew_when_due(self, identity: LogIdentity) -> set[int]:
+        """The partitions that turned out to be lost."""
         now = self._clock()
-        if self._leases and now - self._renewed_at >= self._policy.renew_seconds:
-            kept = self._ledger.renew(identity, list(self._leases.values()))
-            self._leases = {p: lease for p, lease in self._leases.items() if p in kept}
-            self._renewed_at = now
+        if not self._leases or now - self._renewed_at < self._policy.renew_seconds:
+            return set()
+        lost = self._leases.keys() - self._ledger.renew(identity, list(self._leases.values()))
+        self._leases = {p: lease for p, lease in self._leases.items() if p not in lost}
+        self._renewed_at = now
+        return lost
 
     def _let_go(self, identity: LogIdentity) -> None:
         leases, self._leases = list(self._leases.values()), {}
@@ -337,77 +315,37 @@ class Ingest:
                 return
 
 
-def _first(bounds: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+def _first(bounds: Bounds) -> dict[int, int]:
     """An unknown partition starts at the oldest record that is kept: accepted means kept."""
     return {partition: first for partition, (first, _) in bounds.items()}
 
 
-def _by_partition(records: Iterable[LogRecord], ends: Mapping[int, int] | None) -> dict[int, list[LogRecord]]:
-    batches: dict[int, list[LogRecord]] = {}
-    for record in records:
-        if ends is None or record.offset < ends.get(record.partition, 0):
-            batches.setdefault(record.partition, []).append(record)
-    return batches
+def _ends(leases: Iterable[Lease], bounds: Bounds) -> dict[int, int]:
+    """Of the partitions that have something to read."""
+    ends = {lease.partition: bounds[lease.partition][1] for lease in leases}
+    return {
+        lease.partition: ends[lease.partition]
+        for lease in leases
+        if lease.next_offset < ends[lease.partition]
+    }
 
 
-def _check_cursors(
-    identity: LogIdentity, leases: Iterable[Lease], bounds: Mapping[int, tuple[int, int]]
-) -> None:
-    for lease in leases:
-        first, end = bounds[lease.partition]
-        where = f"{identity.topic}/{lease.partition}: the ledger stands at {lease.next_offset}"
-        if lease.next_offset < first:
-            raise TerminalError(
-                f"{where}, but the log begins at {first}: {first - lease.next_offset} records were deleted by "
-                "retention before they were read. Nothing was skipped; decide what they were, then set the ledger"
-            )
-        if lease.next_offset > end:
-            raise TerminalError(
-                f"{where}, but the log ends at {end}: it is not the log the ledger was written for. Nothing was read"
-            )
+def _progress(poll: Poll, ends: Mapping[int, int]) -> dict[int, tuple[list[LogRecord], int]]:
+    """partition -> its records before its end, and the offset that was reached, at most the end.
 
-
-def _owned_by(
-    identity: LogIdentity,
-    foreign: Iterable[ForeignLease],
-    bounds: Mapping[int, tuple[int, int]],
-    owner: LeaseOwner,
-    lease_seconds: float,
-) -> dict[int, str]:
-    """Who else works; raises where "owned by" would hide a partition nobody moves."""
-    owned = {}
-    for lease in foreign:
-        where = f"{identity.topic}/{lease.partition} is held by {lease.label}"
-        if owner.is_earlier_try(lease.label):
-            raise TransientError(
-                f"{where}, an earlier try of this task, for {lease.left_seconds:.0f} s more",
-                retry_after=lease.left_seconds + 1,
-            )
-        if lease.moved_seconds > 2 * lease_seconds and lease.next_offset < bounds[lease.partition][1]:
-            raise TransientError(
-                f"{where}, which has not moved it for {lease.moved_seconds:.0f} s although it has lag",
-                retry_after=max(5.0, lease.left_seconds),
-            )
-        owned[lease.partition] = lease.label
-    return owned
-
-
-def _joined(ranges: Iterable[PartitionRange]) -> tuple[PartitionRange, ...]:
-    """One range per partition: batches of a run follow each other."""
-    whole: dict[int, PartitionRange] = {}
-    for part in ranges:
-        known = whole.get(part.partition)
-        if known is None:
-            whole[part.partition] = part
+    What was reached may lie behind the last record: transaction markers take offsets without being records.
+    """
+    batches: dict[int, list[LogRecord]] = {partition: [] for partition in poll.ends if partition in ends}
+    reached = dict(poll.ends)
+    for record in poll.records:
+        partition = record.partition
+        if partition not in ends:
             continue
-        whole[part.partition] = PartitionRange(
-            topic=part.topic,
-            partition=part.partition,
-            start=known.start,
-            end=part.end,
-            records=known.records + part.records,
-            duplicates=known.duplicates + part.duplicates,
-            rejected=known.rejected + part.rejected,
-            changes=known.changes + part.changes,
-        )
-    return tuple(whole[partition] for partition in sorted(whole))
+        batch = batches.setdefault(partition, [])
+        if record.offset < ends[partition]:
+            batch.append(record)
+        if reached.get(partition, 0) <= record.offset:
+            reached[partition] = record.offset + 1
+    return {
+        partition: (batch, min(reached[partition], ends[partition])) for partition, batch in batches.items()
+    }

@@ -19,15 +19,8 @@ from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import ConfigurationError, TransientError
 from airflow_provider_atlan_meta.core.ports import LeaseOwner
-from airflow_provider_atlan_meta.pipeline.ingest import (
-    SINK,
-    DrainLimits,
-    Ingest,
-    IngestOutcome,
-    IngestPolicy,
-    Listener,
-    PartitionRange,
-)
+from airflow_provider_atlan_meta.pipeline.ingest import SINK, DrainLimits, Ingest, IngestPolicy, Listener
+from airflow_provider_atlan_meta.pipeline.outcomes import IngestOutcome, PartitionRange
 
 __all__ = [
     "IngestOutcome",
@@ -91,7 +84,7 @@ def ingest_once(
     """
     policy = _policy(request.batch_records, request.lease_seconds, None)
     listener = Listener() if report is None else Listener(batch=report)
-    with _engine(kafka, postgres, request.topic, owner, policy, listener, to_end=True) as engine:
+    with _engine(kafka, postgres, request.topic, owner, policy, listener) as engine:
         if request.dry_run:
             return engine.look()
         return engine.drain(DrainLimits(max_records=request.max_records, max_seconds=request.max_seconds))
@@ -143,13 +136,7 @@ class IngestService:
         while not self._stop.is_set():
             try:
                 with _engine(
-                    self._kafka,
-                    self._postgres,
-                    self._topic,
-                    self._owner,
-                    self._policy,
-                    self._listener,
-                    to_end=False,
+                    self._kafka, self._postgres, self._topic, self._owner, self._policy, self._listener
                 ) as engine:
                     self._engine = engine
                     engine.follow(self._stop.is_set)
@@ -185,11 +172,9 @@ def _engine(
     owner: LeaseOwner,
     policy: IngestPolicy,
     listener: Listener,
-    *,
-    to_end: bool,
 ) -> Iterator[Ingest]:
     store = PostgresStore(PostgresConfig.from_connection(postgres), application_name=application_name(owner))
-    log = KafkaLog(KafkaConfig.from_connection(kafka), topic, to_end=to_end)
+    log = KafkaLog(KafkaConfig.from_connection(kafka), topic, to_end=True)
     ledger = PostgresLedger(store, owner, sink=SINK, lease_seconds=policy.lease_seconds)
     try:
         yield Ingest(log=log, ledger=ledger, store=store, owner=owner, policy=policy, listener=listener)

@@ -91,11 +91,11 @@ class MemoryLog:
         self._clock = clock or ManualClock()
         self._positions: dict[int, int] = {}
         self._told: dict[int, int] = {}
-        self._errors: deque[AtlanMetaError] = deque()
+        self._errors: deque[AtlanMetaError | None] = deque()
         self.is_closed = False
 
-    def fail_next(self, *errors: AtlanMetaError) -> None:
-        """The next calls that reach the broker raise these, one each."""
+    def fail_next(self, *errors: AtlanMetaError | None) -> None:
+        """The next calls that reach the broker (all but ``assign``) raise these, one each; None: it works."""
         self._errors.extend(errors)
 
     def identify(self) -> LogIdentity:
@@ -142,5 +142,6 @@ class MemoryLog:
         return found
 
     def _reach_broker(self) -> None:
-        if self._errors:
-            raise self._errors.popleft()
+        error = self._errors.popleft() if self._errors else None
+        if error is not None:
+            raise error

@@ -1,0 +1,58 @@
+"""What the ledger's rows mean for a run: whether they fit the log, and who else works. Decides, does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from airflow_provider_atlan_meta.core.errors import TerminalError, TransientError
+from airflow_provider_atlan_meta.core.ports import ForeignLease, Lease, LeaseOwner, LogIdentity
+
+Bounds = Mapping[int, tuple[int, int]]
+
+TAKEN_OVER = "taken over by another owner"
+
+
+def check_cursors(identity: LogIdentity, leases: Iterable[Lease], bounds: Bounds) -> None:
+    """:param bounds: read after the leases were taken: an owner before us may have moved on until then.
+    :raises TerminalError: a cursor is not in the log.
+    """
+    for lease in leases:
+        first, end = bounds[lease.partition]
+        where = f"{identity.topic}/{lease.partition}: the ledger stands at {lease.next_offset}"
+        if lease.next_offset < first:
+            raise TerminalError(
+                f"{where}, but the log begins at {first}: {first - lease.next_offset} records were deleted by "
+                "retention before they were read. Nothing was skipped; decide what they were, then set the ledger"
+            )
+        if lease.next_offset > end:
+            raise TerminalError(
+                f"{where}, but the log ends at {end}: it is not the log the ledger was written for. Nothing was read"
+            )
+
+
+def owned_by(
+    identity: LogIdentity,
+    foreign: Iterable[ForeignLease],
+    bounds: Bounds,
+    owner: LeaseOwner,
+    lease_seconds: float,
+) -> dict[int, str]:
+    """Who else works.
+
+    :raises TransientError: "owned by" would hide a partition nobody moves.
+    """
+    owned = {}
+    for lease in foreign:
+        where = f"{identity.topic}/{lease.partition} is held by {lease.label}"
+        if owner.is_earlier_try(lease.label):
+            raise TransientError(
+                f"{where}, an earlier try of this task, for {lease.left_seconds:.0f} s more",
+                retry_after=lease.left_seconds + 1,
+            )
+        if lease.moved_seconds > 2 * lease_seconds and lease.next_offset < bounds[lease.partition][1]:
+            raise TransientError(
+                f"{where}, which has not moved it for {lease.moved_seconds:.0f} s although it has lag",
+                retry_after=max(5.0, lease.left_seconds),
+            )
+        owned[lease.partition] = lease.label
+    return owned
