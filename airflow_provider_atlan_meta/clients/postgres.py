@@ -27,6 +27,7 @@ from airflow_provider_atlan_meta.core.ports import Commit
 from airflow_provider_atlan_meta.core.rows import DeadLetter
 
 CONNECT_SECONDS = 3
+SCHEMA_REVISION = 1
 
 # Most specific first. Nothing above this file sees a psycopg error.
 _ERRORS: tuple[tuple[type[psycopg.Error], type[AtlanMetaError]], ...] = (
@@ -98,6 +99,16 @@ def connect(config: PostgresConfig, application_name: str) -> psycopg.Connection
         raise translate(error, f"PostgreSQL at {config.host}:{config.port}") from error
 
 
+def _check_revision(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """This version of the code runs on the schema it was written for and on the next one (expand, then contract)."""
+    row = connection.execute("select version_num from meta.schema_revision").fetchone()
+    found = row[0] if row else "none"
+    if not found.isdigit() or not SCHEMA_REVISION <= int(found) <= SCHEMA_REVISION + 1:
+        raise ConfigurationError(
+            f"schema meta is at revision {found}, this version needs {SCHEMA_REVISION:04}; run `atlan-meta db migrate`"
+        )
+
+
 def translate(error: psycopg.Error, what: str) -> AtlanMetaError:
     """The error in our own words; ``__cause__`` keeps the driver's."""
     text = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
@@ -143,16 +154,15 @@ class PostgresStore:
         if self._connection is None or self._connection.closed:
             connection = connect(self._config, self._application_name)
             try:
+                _check_revision(connection)
                 register_loaders(connection)
                 self._packers = register_packers(connection)
             except psycopg.Error as error:
                 connection.close()
-                raise translate(error, "PostgreSQL") from error
-            if not self._packers:
+                raise translate(error, f"schema meta in {self._config.database!r}") from error
+            except AtlanMetaError:
                 connection.close()
-                raise ConfigurationError(
-                    f"database {self._config.database!r} has no schema meta; run `atlan-meta db migrate`"
-                )
+                raise
             self._connection = connection
         return self._connection
 

@@ -32,6 +32,10 @@ def migrate(admin: ConnectionInfo) -> str:
         connection.commit()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        # everybody checks at start whether the schema is the one it was written for
+        connection.exec_driver_sql(
+            "grant select on meta.schema_revision to meta_ingest, meta_consumer, meta_reader, meta_cdc"
+        )
         connection.commit()
         return current_revision(connection)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -64,10 +62,11 @@ class Service:
     def is_ready(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"{self.name} ended with {self.process.returncode}: {self.tail()}"
-        with contextlib.suppress(OSError, urllib.error.URLError):
+        try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:
                 return bool(answer.status == 200)
-        return False
+        except OSError:
+            return False
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)

@@ -1,0 +1,259 @@
+"""Schema ``meta`` on real PostgreSQL: who may see what, and what a change of a row leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from airflow_provider_atlan_meta.clients.postgres import SCHEMA_REVISION, PostgresConfig, PostgresStore
+from airflow_provider_atlan_meta.clients.postgres_rows import COMPOSITES
+from airflow_provider_atlan_meta.core import identity
+from airflow_provider_atlan_meta.core.errors import ConfigurationError
+from airflow_provider_atlan_meta.migrations import runner
+from airflow_provider_atlan_meta.sandbox.isolation import Database, Isolation
+
+pytestmark = pytest.mark.integration
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def db(isolation: Isolation) -> Database:
+    return isolation.new_database()
+
+
+def session(db: Database, role: str, tenants: str | None = None) -> Connection:
+    connection = psycopg.connect(db.dsn(getattr(db, role)), autocommit=True)
+    if tenants is not None:
+        connection.execute("select set_config('meta.tenants', %s, false)", [tenants])
+    return connection
+
+
+@pytest.fixture
+def admin(db: Database) -> Iterator[Connection]:
+    with session(db, "admin", "acme,globex") as connection:
+        yield connection
+
+
+@pytest.fixture
+def messages(db: Database, admin: Connection) -> Iterator[Any]:
+    """The payloads of the change messages since the test began."""
+    admin.execute("select pg_create_logical_replication_slot(%s, 'test_decoding')", [db.name])
+
+    def read() -> list[dict[str, Any]]:
+        rows = admin.execute(
+            "select data from pg_logical_slot_peek_changes(%s, null, null) where data like 'message%%'",
+            [db.name],
+        )
+        return [json.loads(json.loads(data.split("content:", 1)[1])["payload"]) for (data,) in rows]
+
+    yield read
+    admin.execute("select pg_drop_replication_slot(%s)", [db.name])
+
+
+def add_incident(
+    connection: Connection, incident: str = "inc-1", tenant: str = "acme", **values: Any
+) -> None:
+    values = {"tenant_id": tenant, "incident_id": incident, **values}
+    columns, marks = ", ".join(values), ", ".join(["%s"] * len(values))
+    connection.execute(f"insert into meta.incident ({columns}) values ({marks})", list(values.values()))
+
+
+def add_event(connection: Connection, tenant: str = "acme", moment: datetime | None = None) -> UUID:
+    at = moment or datetime.now(UTC)
+    key = UUID(bytes=identity.event_key(uuid4().bytes, int(at.timestamp() * 1000)))
+    connection.execute(
+        "insert into meta.event (event_key, tenant_id, event_id, source, type, subject, received_at, payload)"
+        " values (%s, %s, %s, 's', 't', 'inc-1', %s, '{}')",
+        [key, tenant, uuid4(), at],
+    )
+    return key
+
+
+def test_migrating_again_changes_nothing(db: Database, admin: Connection) -> None:
+    before = admin.execute("select count(*), max(oid) from pg_class").fetchone()
+
+    assert runner.migrate(db.admin) == runner.head() == runner.current(db.reader)
+    assert admin.execute("select count(*), max(oid) from pg_class").fetchone() == before
+
+
+@pytest.mark.parametrize("role", ["ingest", "reader"])
+def test_the_roles_we_log_in_as_bow_to_row_level_security(db: Database, role: str) -> None:
+    with session(db, role) as connection:
+        row = connection.execute(
+            "select rolsuper, rolbypassrls from pg_roles where rolname = current_user"
+        ).fetchone()
+
+    assert row == (False, False)
+
+
+def test_a_reader_sees_its_tenants_and_nobody_else_s(db: Database, admin: Connection) -> None:
+    for tenant in ("acme", "globex"):
+        add_incident(admin, tenant=tenant)
+        add_event(admin, tenant)
+
+    with session(db, "reader") as nobody, session(db, "reader", "acme") as acme:
+        assert nobody.execute(
+            "select rolsuper or rolbypassrls from pg_roles where rolname = current_user"
+        ).fetchone() == (False,)
+        for table in ("event", "incident"):
+            assert nobody.execute(f"select count(*) from meta.{table}").fetchone() == (0,)
+            assert acme.execute(f"select tenant_id from meta.{table}").fetchall() == [("acme",)]
+
+
+def test_a_partition_read_by_its_own_name_is_closed(db: Database, admin: Connection) -> None:
+    add_event(admin)
+    name = admin.execute("select tableoid::regclass::text from meta.event").fetchone()
+    assert name is not None
+
+    with session(db, "reader", "acme") as reader, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        reader.execute(f"select * from {name[0]}")
+    admin.execute(f"grant select on {name[0]} to meta_reader")
+    with session(db, "reader", "acme") as reader:
+        assert reader.execute(f"select count(*) from {name[0]}").fetchone() == (0,)
+
+
+def test_ingest_cannot_write_for_a_tenant_it_did_not_name(db: Database) -> None:
+    with session(db, "ingest", "acme") as ingest, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        add_incident(ingest, tenant="globex")
+
+
+def test_nobody_but_the_triggers_writes_change_messages(db: Database) -> None:
+    with session(db, "ingest", "acme") as ingest, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        ingest.execute("select pg_logical_emit_message(true, 'outbox', 'forged')")
+
+
+def test_only_an_effective_change_makes_a_revision_and_a_message(admin: Connection, messages: Any) -> None:
+    add_incident(admin, status="ACKNOWLEDGED")
+
+    admin.execute("update meta.incident set status = 'ACKNOWLEDGED', log_position = 7")
+    admin.execute("update meta.incident set status = 'FIXED', owner = 'dana@example.com'")
+
+    created, updated = messages()
+    assert (created["op"], created["revision"], created["before"]) == ("created", 1, None)
+    assert (updated["op"], updated["revision"]) == ("updated", 2)
+    assert updated["changed"] == ["status", "owner"]
+    assert updated["before"] == {"status": "ACKNOWLEDGED", "owner": None}
+    assert updated["after"]["status"] == "FIXED"
+    assert updated["change_id"] == str(identity.change_id("acme", "incident", "inc-1", 1, 2))
+
+
+def test_a_revision_set_by_hand_is_put_back(admin: Connection) -> None:
+    add_incident(admin)
+
+    admin.execute("update meta.incident set revision = 99, owner = 'x'")
+
+    assert admin.execute("select revision from meta.incident").fetchone() == (2,)
+
+
+def test_a_row_deleted_and_inserted_again_goes_on_from_its_tombstone(
+    admin: Connection, messages: Any
+) -> None:
+    add_incident(admin)
+    admin.execute("update meta.incident set owner = 'x'")
+    admin.execute("delete from meta.incident")
+
+    add_incident(admin)
+
+    assert admin.execute("select kind, id, revision from meta.tombstone").fetchall() == [
+        ("incident", "inc-1", 2)
+    ]
+    assert [(m["op"], m["revision"]) for m in messages()] == [
+        ("created", 1),
+        ("updated", 2),
+        ("deleted", 2),
+        ("created", 3),
+    ]
+
+
+def test_a_change_above_512_kib_is_sent_thin(admin: Connection, messages: Any) -> None:
+    add_incident(admin, title="x" * 600_000)
+
+    (thin,) = messages()
+
+    assert (thin["truncated"], thin["revision"], "after" in thin) == (True, 1, False)
+
+
+def test_hostile_text_stays_text(admin: Connection, messages: Any) -> None:
+    hostile = '"},"op":"deleted\n\u202e\\u0000'
+
+    add_incident(admin, incident=hostile, title=hostile)
+
+    (message,) = messages()
+    assert (message["op"], message["id"], message["after"]["title"]) == ("created", hostile, hostile)
+
+
+@pytest.mark.parametrize("parts", [("",), ("a", "bc"), ("ab", "c"), ("acme", "ünïcode \U0001f600", "3")])
+def test_postgresql_and_python_hash_alike(admin: Connection, parts: tuple[str, ...]) -> None:
+    row = admin.execute("select meta.hash128(variadic %s::text[])", [list(parts)]).fetchone()
+
+    assert row == (UUID(bytes=identity.hash_bytes(128, *parts)),)
+
+
+def test_the_packed_rows_have_the_columns_of_the_catalog(admin: Connection) -> None:
+    for name, columns in COMPOSITES.items():
+        rows = admin.execute(
+            "select format_type(atttypid, atttypmod) from pg_attribute where attrelid = %s::regclass and attnum > 0"
+            " order by attnum",
+            [f"meta.{name}"],
+        ).fetchall()
+
+        catalog = [row[0].replace("timestamp with time zone", "timestamptz") for row in rows]
+        assert catalog == list(columns), name
+
+
+def test_days_ahead_have_their_partitions_and_what_has_none_goes_to_the_default(admin: Connection) -> None:
+    soon, far = datetime.now(UTC) + timedelta(days=6), datetime.now(UTC) + timedelta(days=400)
+    add_event(admin, moment=soon)
+    add_event(admin, moment=far)
+
+    names = [
+        row[0] for row in admin.execute("select tableoid::regclass::text from meta.event order by event_key")
+    ]
+    assert names == [f"meta.event_{soon:%Y%m%d}", "meta.event_default"]
+
+
+def test_making_days_waits_for_nobody_and_comes_back_later(db: Database, admin: Connection) -> None:
+    with session(db, "ingest", "acme") as ingest, session(db, "ingest") as other:
+        day = "2031-05-05"
+        with ingest.transaction():
+            # a writer in the default partition is in the way of an attach
+            add_event(ingest, moment=datetime(2031, 6, 1, tzinfo=UTC))
+            assert other.execute("select meta.ensure_event_day(%s)", [day]).fetchone() == (False,)
+        assert other.execute("select meta.ensure_event_day(%s)", [day]).fetchone() == (True,)
+        assert other.execute("select meta.ensure_event_day(%s)", [day]).fetchone() == (False,)
+
+
+def test_a_schema_this_version_was_not_written_for_is_refused_with_the_cure(
+    db: Database, admin: Connection
+) -> None:
+    admin.execute("update meta.schema_revision set version_num = '0007'")
+
+    with pytest.raises(ConfigurationError, match="db migrate"):
+        PostgresStore(PostgresConfig.from_connection(db.ingest)).ensure_event_days()
+
+
+def test_the_code_needs_the_revision_that_its_migrations_end_at() -> None:
+    assert f"{SCHEMA_REVISION:04}" == runner.head()
+
+
+def test_sessions_of_ingest_end_what_holds_locks_before_a_lease_does(db: Database) -> None:
+    with session(db, "ingest") as ingest:
+        limits = {
+            name: ingest.execute(f"show {name}").fetchone()
+            for name in ("idle_in_transaction_session_timeout", "lock_timeout", "statement_timeout")
+        }
+        limits["transaction_timeout"] = ingest.execute("show transaction_timeout").fetchone()
+
+    assert limits == {
+        "idle_in_transaction_session_timeout": ("10s",),
+        "lock_timeout": ("5s",),
+        "statement_timeout": ("15s",),
+        "transaction_timeout": ("20s",),
+    }
