@@ -1,14 +1,16 @@
-"""``atlan-meta serve producer|ingest``: the service lane, each part a process of its own."""
+"""``atlan-meta serve producer|ingest``: the service lane, each part a process of its own; ``serve`` runs both."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from airflow_provider_atlan_meta.config.connections import Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
 
+SERVICES = ("producer", "ingest")
 _PIP_LINE = "pip install 'airflow-provider-atlan-meta[services]'"
 
 
@@ -16,9 +18,11 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="run the service lane; SIGTERM drains, exit 0",
+        description="Without a SERVICE: all of them, as child processes; when one ends, the others are drained.",
         epilog="example: atlan-meta serve producer --port 8088",
     )
-    services = parser.add_subparsers(dest="service", metavar="SERVICE", required=True)
+    parser.set_defaults(run=_all)
+    services = parser.add_subparsers(dest="service", metavar="SERVICE")
     producer = services.add_parser("producer", help="receive signed webhooks, answer 202 once Kafka has them")
     producer.add_argument("--host", help="address to listen on (default: [atlan_meta] producer_host)")
     producer.add_argument("--port", type=int, help="port to listen on (default: [atlan_meta] producer_port)")
@@ -27,6 +31,14 @@ def add_parser(subparsers: Any) -> None:
         "ingest", help="follow the events topic into PostgreSQL, milliseconds behind it"
     )
     ingest.set_defaults(run=_ingest)
+
+
+def _all(args: argparse.Namespace) -> int:
+    del args
+    from airflow_provider_atlan_meta.services.children import run_children
+
+    this = (sys.executable, "-m", "airflow_provider_atlan_meta.cli", "serve")
+    return run_children({name: (*this, name) for name in SERVICES})
 
 
 def _producer(args: argparse.Namespace) -> int:

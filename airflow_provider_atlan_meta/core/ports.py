@@ -167,7 +167,7 @@ class Publisher(Protocol):
     """Sends records to the log. Records of one key keep the order of the calls."""
 
     async def publish(self, records: Sequence[OutboundRecord]) -> list[RecordPosition]:
-        """Returns when every record is acknowledged by all in-sync replicas.
+        """Returns when every record is acknowledged by all in-sync replicas, in the order of acknowledgement.
 
         :raises AtlanMetaError: at least one is not; it may or may not be in the log, the others are.
         """

@@ -21,6 +21,7 @@ from airflow_provider_atlan_meta.services.logs import get_logger
 
 PIP_LINE = "pip install 'airflow-provider-atlan-meta[services]'"
 _BACKLOG = 2048
+_MAX_PORT = 65_535
 _KEEP_ALIVE_SECONDS = 75
 
 _log = get_logger(__name__)
@@ -42,10 +43,12 @@ def run_on_fast_loop(main: Coroutine[Any, Any, int]) -> int:
 
 def listen(host: str, port: int) -> socket.socket:
     """:raises ConfigurationError: the address cannot be had."""
+    if not 0 <= port <= _MAX_PORT:
+        raise ConfigurationError(f"port {port} is none; choose one up to {_MAX_PORT} with --port")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {host}:{port} ({error}); choose another with --host and --port"
         ) from None
@@ -73,6 +76,8 @@ class HttpServer:
     async def serve(self, *, on_stop: Callable[[], None] = lambda: None) -> None:
         """Until SIGTERM or SIGINT: then nothing new is accepted, what is under way is answered.
 
+        The loop keeps the handlers: a second signal does not end what comes after the draining.
+
         :param on_stop: called at the signal, before connections are closed.
         """
         loop = asyncio.get_running_loop()
@@ -83,11 +88,7 @@ class HttpServer:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
-        try:
-            await self._server.serve(sockets=[self._socket])
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+        await self._server.serve(sockets=[self._socket])
 
 
 class _Server(uvicorn.Server):

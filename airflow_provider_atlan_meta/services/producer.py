@@ -93,6 +93,8 @@ async def _serve(
     _log.info("listening", stage="producer", url=f"http://{config.host}:{port}", topic=config.topic)
 
     def on_stop() -> None:
+        if receiver.draining:
+            return
         receiver.draining = True
         _log.info("draining", stage="producer", in_flight=receiver.in_flight)
 
