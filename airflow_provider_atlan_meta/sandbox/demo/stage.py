@@ -18,7 +18,7 @@ from airflow_provider_atlan_meta.sandbox.demo.lanes import Ledger, wait_until
 from airflow_provider_atlan_meta.sandbox.home import Record
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
 from airflow_provider_atlan_meta.sandbox.oracle import Verdict, judge
-from airflow_provider_atlan_meta.sandbox.processes import Command, spawn
+from airflow_provider_atlan_meta.sandbox.processes import Command, alive, spawn
 from airflow_provider_atlan_meta.sandbox.registry import SERVERS
 from airflow_provider_atlan_meta.sandbox.server import Site, project_command
 from airflow_provider_atlan_meta.sandbox.stored_rows import ChangeLog, read_stored
@@ -147,7 +147,9 @@ class Stage:
         process = spawn(command, log=home.log("ingest"), member=home.member("ingest"))
         home.set_record("ingest", Record(process))
         site = Site(home, environ, lambda _: None)
-        if not wait_until(lambda: SERVERS["ingest"].ready(site, process.pid), _READY_SECONDS):
+        server = SERVERS["ingest"]
+        wait_until(lambda: server.ready(site, process.pid) or not alive(process), _READY_SECONDS)
+        if not server.ready(site, process.pid):
             raise TerminalError(f"the ingest service did not become ready; see {home.log('ingest')}")
 
 
