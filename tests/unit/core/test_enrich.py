@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import UNSET
 
 from airflow_provider_atlan_meta.core import identity
@@ -44,6 +46,14 @@ def record(
     return LogRecord(0, 7, key, value, headers)
 
 
+def as_the_producer_spells(described: LogRecord) -> LogRecord:
+    """The same envelope without spaces: it is cut before ``data`` instead of being decoded as a whole."""
+    value = described.value
+    return (
+        described if value is None else described._replace(value=value.replace(b', "data": ', b',"data":', 1))
+    )
+
+
 def rejection(spoilt: LogRecord) -> RejectedError:
     with pytest.raises(RejectedError) as caught:
         enrich(spoilt)
@@ -65,6 +75,36 @@ def test_a_webhook_becomes_an_event_row_with_its_keys_and_its_body_byte_for_byte
     assert row.received_at == EPOCH_MS * 1000
     assert row.occurred_at is None
     assert row.payload == body
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8) | st.just("data"), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(["type", "payload", "owner", "data", "x"]), JSON, max_size=4), JSON)
+def test_however_the_envelope_is_spelled_the_rows_are_the_same(data: dict[str, Any], inner: Any) -> None:
+    data["payload"] = {"incident_id": "inc-1", "note": inner}
+    body = json.dumps(data, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    spellings = [record(body), as_the_producer_spells(record(body))]
+    assert spellings[1].value is not None
+    spellings.append(
+        spellings[1]._replace(value=spellings[1].value[:-1] + b',"time":"2026-11-24T00:00:00Z"}')
+    )
+
+    assert len({outcome(spelled) for spelled in spellings}) == 1
+
+
+def outcome(described: LogRecord) -> str:
+    try:
+        return repr(enrich(described))
+    except RejectedError as error:
+        return error.reason
 
 
 def test_the_same_record_has_the_same_rows_for_ever() -> None:
@@ -115,6 +155,7 @@ def test_the_same_record_has_the_same_rows_for_ever() -> None:
 )  # fmt: skip
 def test_what_is_no_event_is_rejected_with_a_reason_that_groups(reason: str, spoilt: LogRecord) -> None:
     assert rejection(spoilt).reason == reason
+    assert rejection(as_the_producer_spells(spoilt)).reason == reason
 
 
 @pytest.mark.parametrize(
