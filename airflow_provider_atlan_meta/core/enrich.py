@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
+from binascii import unhexlify
 from functools import lru_cache
 
 import msgspec
 
-from airflow_provider_atlan_meta.core import identity, montecarlo
+from airflow_provider_atlan_meta.core import identity
 from airflow_provider_atlan_meta.core.errors import RejectedError
 from airflow_provider_atlan_meta.core.events import RECEIVED_AT, EventHead, cut_event, decode_event
+from airflow_provider_atlan_meta.core.montecarlo import NAME, Webhook, parse_webhook, statement_of
 from airflow_provider_atlan_meta.core.rows import EntityRow, EventRow, LogRecord, Statement
 from airflow_provider_atlan_meta.core.tenancy import is_tenant
 
-# PostgreSQL's text takes neither NUL nor a lone surrogate.
-_check_json = msgspec.json.Decoder(msgspec.Raw).decode
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _MAX_TEXT = 4096
+# PostgreSQL's text takes neither NUL nor a lone surrogate.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_BACKSLASH = ord("\\")
 # timestamptz ends long before 48 bits of milliseconds do
 _MAX_RECEIVED_AT_MS = 253_402_300_799_999
+
+_check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def enrich(record: LogRecord) -> EventRow:
@@ -26,44 +30,54 @@ def enrich(record: LogRecord) -> EventRow:
 
     :raises RejectedError: it is not an event, now or later; ``reason`` groups, ``detail`` says where.
     """
-    value = record.value
+    _, offset, key, value, headers = record
     if value is None:
         raise RejectedError("no value", detail="a tombstone is not an event")
-    event, payload, webhook = _decode(value)
-    tenant, subject = event.tenant, event.subject
+    head, payload, webhook = _decode(value)
+    tenant, subject = head.tenant, head.subject
     prefix = _key_prefix(tenant)
-    if record.key is None or not record.key.startswith(prefix):
+    if key is None or not key.startswith(prefix):
         raise RejectedError("key of another tenant", detail="the record's key does not begin with its tenant")
     if not subject:
         raise RejectedError("subject empty")
-    received_ms = _received_at_ms(record)
-    event_id = _event_id(event.id)
+    received_ms = _received_at_ms(headers)
     received_at = received_ms * 1000
+    event_id = _event_id(head.id)
     statement: Statement | None = None
     entities: tuple[EntityRow, ...] = ()
     if webhook is not None:
         said = webhook.payload
         if said is None or said.incident_id != subject:
             raise RejectedError("subject is not the webhook's incident")
-        statement, entities = montecarlo.statement_of(webhook, said, tenant, received_at)
-    key = identity.event_key(event_id, received_ms)
+        statement, entities = statement_of(webhook, said, tenant, received_at)
     row = EventRow(
-        *(record.offset, key, tenant, event_id, event.source, event.type, subject),
-        *(None, received_at, payload, statement, entities),
+        offset,
+        identity.event_key(event_id, received_ms),
+        tenant,
+        event_id,
+        head.source,
+        head.type,
+        subject,
+        None,
+        received_at,
+        payload,
+        statement,
+        entities,
     )
-    if not _is_plain(value):
+    # short ASCII without escaped characters holds nothing of what is looked for
+    if len(value) > _MAX_TEXT or not value.isascii() or (_BACKSLASH in value and b"\\u" in value):
         _check_storable(row)
     return row
 
 
-def _decode(value: bytes) -> tuple[EventHead, bytes, montecarlo.Webhook | None]:
-    """Envelope, body, and the body as a webhook where it speaks of an incident; each byte is read once if possible."""
+def _decode(value: bytes) -> tuple[EventHead, bytes, Webhook | None]:
+    """Envelope, body, and the body as a webhook where it speaks of an incident."""
     cut = cut_event(value)
     if cut is not None:
         head, payload = cut
         try:
             if _speaks_of_incident(head):
-                return head, payload, montecarlo.parse_webhook(payload)
+                return head, payload, parse_webhook(payload)
             _check_json(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # an envelope written otherwise, or a body of another shape: said exactly below
@@ -74,7 +88,7 @@ def _decode(value: bytes) -> tuple[EventHead, bytes, montecarlo.Webhook | None]:
     if not _speaks_of_incident(event):
         return event, payload, None
     try:
-        return event, payload, montecarlo.parse_webhook(payload)
+        return event, payload, parse_webhook(payload)
     except UnicodeDecodeError:
         raise RejectedError("payload is not UTF-8", detail="in a field the rows need") from None
     except (msgspec.ValidationError, RecursionError) as error:
@@ -83,7 +97,7 @@ def _decode(value: bytes) -> tuple[EventHead, bytes, montecarlo.Webhook | None]:
 
 def _speaks_of_incident(event: EventHead) -> bool:
     """Only a webhook that names its incident says something of one; the rest is kept as an event."""
-    return event.source == montecarlo.NAME and not event.subject.startswith("event:")
+    return event.source == NAME and not event.subject.startswith("event:")
 
 
 @lru_cache(maxsize=4096)
@@ -93,26 +107,22 @@ def _key_prefix(tenant: str) -> bytes:
     return tenant.encode() + b"|"
 
 
-def _is_plain(value: bytes) -> bool:
-    """Short ASCII without escaped characters: nothing in it can be what ``_check_storable`` looks for."""
-    return len(value) <= _MAX_TEXT and value.isascii() and (b"\\" not in value or b"\\u" not in value)
-
-
-def _received_at_ms(record: LogRecord) -> int:
+def _received_at_ms(headers: tuple[tuple[str, bytes | None], ...]) -> int:
     """The producer's stamp: the only time a webhook has."""
-    for name, value in record.headers:
+    for name, value in headers:
         if name == RECEIVED_AT:
-            if value is not None and len(value) <= 15 and value.isdigit():
-                if (received_ms := int(value)) > _MAX_RECEIVED_AT_MS:
-                    raise RejectedError("header received_at is after the year 9999")
-                return received_ms
-            raise RejectedError("header received_at is not a time in milliseconds")
+            if value is None or len(value) > 15 or not value.isdigit():
+                raise RejectedError("header received_at is not a time in milliseconds")
+            received_ms = int(value)
+            if received_ms > _MAX_RECEIVED_AT_MS:
+                raise RejectedError("header received_at is after the year 9999")
+            return received_ms
     raise RejectedError("header received_at is missing")
 
 
 def _event_id(text: str) -> bytes:
     try:
-        event_id = bytes.fromhex(text.replace("-", ""))
+        event_id = unhexlify(text.replace("-", ""))
     except ValueError:
         event_id = b""
     if len(event_id) != 16:

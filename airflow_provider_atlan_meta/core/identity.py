@@ -50,7 +50,9 @@ def event_key(event: bytes, received_at_ms: int) -> bytes:
     try:
         time = received_at_ms.to_bytes(6, "big")
     except OverflowError:
-        raise ValueError(f"received_at {str(received_at_ms)[:24]} is outside 48 bits of milliseconds") from None
+        raise ValueError(
+            f"received_at {str(received_at_ms)[:24]} is outside 48 bits of milliseconds"
+        ) from None
     text = b"%d" % received_at_ms
     # hash80(event_id as 32 hex digits, received_at), written out: this runs once per record
     return time + sha256(b"\0\0\0\x20%b\0\0\0%c%b" % (hexlify(event), len(text), text)).digest()[:10]

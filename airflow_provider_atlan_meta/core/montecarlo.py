@@ -89,7 +89,8 @@ def statement_of(
     entity_ids: tuple[bytes, ...] | UnsetType = UNSET
     if items:
         account = webhook.account.id if webhook.account is not None else ""
-        entities, entity_ids = _tables(tenant, account, payload.group_id, tuple([item.table_name for item in items]))
+        names = (items[0].table_name,) if len(items) == 1 else tuple([item.table_name for item in items])
+        entities, entity_ids = _tables(tenant, account, payload.group_id, names)
     elif items is not UNSET:
         entity_ids = ()
     status = payload.alert_feedback
@@ -109,7 +110,20 @@ def statement_of(
         owner = webhook.owner
     kind, title, url = webhook.type, _title(webhook, payload, items or (), entities), payload.url
     # in the order of rows.INCIDENT_FIELDS; priority and updated_at are never said by a webhook
-    statement = (NAME, kind, title, severity, UNSET, status, owner, url, received_at, UNSET, resolved_at, entity_ids)
+    statement = (
+        NAME,
+        kind,
+        title,
+        severity,
+        UNSET,
+        status,
+        owner,
+        url,
+        received_at,
+        UNSET,
+        resolved_at,
+        entity_ids,
+    )
     return statement, entities
 
 
@@ -117,8 +131,12 @@ def statement_of(
 def _tables(
     tenant: str, account: str, group_id: str | None, names: tuple[str | None, ...]
 ) -> tuple[tuple[EntityRow, ...], tuple[bytes, ...]]:
-    """The entities that are named, each once, and their ids in order: an incident repeats its tables every time."""
-    entities = [provisional_entity(tenant, account, group_id, name) for name in dict.fromkeys(names) if name is not None]
+    """The entities named, each once, and their ids in order. Cached: an incident names its tables every time."""
+    entities = [
+        provisional_entity(tenant, account, group_id, name)
+        for name in dict.fromkeys(names)
+        if name is not None
+    ]
     return tuple(entities), tuple(sorted([entity.entity_id for entity in entities]))
 
 
