@@ -88,10 +88,15 @@ def webhook_bodies(count: int = _DISTINCT) -> list[bytes]:
     return [body() for _ in range(count)]
 
 
+def documented_signature(secret: str, body: bytes) -> str:
+    """In the vendor's own words."""
+    message = urlencode(json.loads(body)).encode("utf8")
+    return hmac.new(secret.encode(), message, hashlib.sha512).hexdigest()
+
+
 def signed_request(tenant: str, secret: str, body: bytes) -> bytes:
     """The whole HTTP request."""
-    message = urlencode(json.loads(body)).encode("utf8")
-    signature = hmac.new(secret.encode(), message, hashlib.sha512).hexdigest()
+    signature = documented_signature(secret, body)
     head = (
         f"POST /v1/{tenant}/montecarlo HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\nx-mcd-signature: {signature}\r\n\r\n"
