@@ -23,7 +23,7 @@ from airflow_provider_atlan_meta.core.errors import (
     TransientError,
 )
 from airflow_provider_atlan_meta.core.merging import BatchPlan, IncidentKey, IncidentState
-from airflow_provider_atlan_meta.core.ports import Commit
+from airflow_provider_atlan_meta.core.ports import Commit, StoredDeadLetter
 from airflow_provider_atlan_meta.core.rows import DeadLetter
 
 CONNECT_SECONDS = 3
@@ -130,6 +130,16 @@ def translate(error: psycopg.Error, what: str) -> AtlanMetaError:
 
 
 _READ = "select * from meta.read_incidents(%s, %s, %s)"
+_UNPUBLISHED = """
+select cluster_id, topic, partition, "offset", sink, key, headers::text, value, stage, reason, fingerprint,
+       to_json(at at time zone 'utc') #>> '{}'
+  from meta.dead_letter where published_at is null order by at, topic, partition, "offset" limit %s"""
+_MARK_PUBLISHED = """
+update meta.dead_letter l set published_at = clock_timestamp()
+  from unnest(%s::text[], %s::text[], %s::int[], %s::bigint[], %s::text[])
+         o (cluster_id, topic, partition, "offset", sink)
+ where l.cluster_id = o.cluster_id and l.topic = o.topic and l.partition = o.partition and l."offset" = o."offset"
+   and l.sink = o.sink returning true"""
 _KNOWN = "select event_key, duplicate_of is not null from meta.known_events(%s, %s::uuid[])"
 _APPLY = "select meta.apply_batch({lease}, %s, %s, %s, %s::int[], %s, %s, %s::int[], %s, %s)"
 _APPLY_LIVE = _APPLY.format(lease="row(%s, %s, %s, %s, %s, %s, %s, %s)::meta.lease")
@@ -218,6 +228,17 @@ class PostgresStore:
             (),
         )
 
+    def unpublished(self, limit: int) -> list[StoredDeadLetter]:
+        """Dead letters that are not on their topic yet, oldest first; of every tenant and of none."""
+        return [
+            StoredDeadLetter._make((*row[:6], _headers(row[6]), *row[7:]))
+            for row in self._fetch(_UNPUBLISHED, (limit,))
+        ]
+
+    def mark_published(self, letters: Sequence[StoredDeadLetter]) -> None:
+        origins = [list(column) for column in zip(*[letter[:5] for letter in letters], strict=True)]
+        self._fetch(_MARK_PUBLISHED, origins)
+
     def _fetch(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
         try:
             with self.connection.cursor(binary=True) as cursor:
@@ -272,6 +293,10 @@ def _arguments(
 
 def _tenants(tenants: Iterable[str]) -> str:
     return ",".join(sorted(set(tenants)))
+
+
+def _headers(text: str) -> list[tuple[str, bytes | None]]:
+    return [(name, None if value is None else value.encode("latin-1")) for name, value in json.loads(text)]
 
 
 def _dead_letter(letter: DeadLetter) -> tuple[Any, ...]:

@@ -151,9 +151,9 @@ class OutboundRecord(NamedTuple):
     """A record on its way to a topic."""
 
     topic: str
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes]]
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 class RecordPosition(NamedTuple):
@@ -172,3 +172,39 @@ class Publisher(Protocol):
         :raises AtlanMetaError: at least one is not; it may or may not be in the log, the others are.
         """
         ...
+
+
+class RecordSender(Protocol):
+    """Records to Kafka from a plain thread."""
+
+    def send(self, records: Sequence[OutboundRecord]) -> None:
+        """Returns once all are acknowledged.
+
+        :raises TransientError: not all are; some may be.
+        """
+        ...
+
+
+class StoredDeadLetter(NamedTuple):
+    """A dead letter with its origin, which is its identity. :param at: when it was set aside, ISO 8601."""
+
+    cluster_id: str
+    topic: str
+    partition: int
+    offset: int
+    sink: str
+    key: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    value: bytes | None
+    stage: str
+    reason: str
+    fingerprint: str
+    at: str
+
+
+class DeadLetterOutbox(Protocol):
+    """Dead letters that were committed with a cursor and are not on their topic yet."""
+
+    def unpublished(self, limit: int) -> list[StoredDeadLetter]: ...
+
+    def mark_published(self, letters: Sequence[StoredDeadLetter]) -> None: ...

@@ -110,6 +110,7 @@ class IngestOperator(BaseOperator):
             _one_of("sinks", sink, SINKS)
         return IngestRequest(
             topic=self.topic or settings.topic("events"),
+            dead_letter_topic=settings.topic("dead-letter"),
             max_records=_positive("max_records", self.max_records),
             dry_run=_flag("dry_run", self.is_dry_run),
             batch_records=settings.integer("batch_records"),

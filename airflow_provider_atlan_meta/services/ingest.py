@@ -7,18 +7,20 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
 from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
 from airflow_provider_atlan_meta.clients.kafka_consumer import KafkaLog
+from airflow_provider_atlan_meta.clients.kafka_sender import KafkaSender
 from airflow_provider_atlan_meta.clients.postgres import PostgresConfig, PostgresStore
 from airflow_provider_atlan_meta.clients.postgres_ledger import PostgresLedger, application_name
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import ConfigurationError, TransientError
 from airflow_provider_atlan_meta.core.ports import LeaseOwner
+from airflow_provider_atlan_meta.pipeline.dead_letters import publish_dead_letters
 from airflow_provider_atlan_meta.pipeline.ingest import SINK, DrainLimits, Ingest, IngestPolicy, Listener
 from airflow_provider_atlan_meta.pipeline.outcomes import IngestOutcome, PartitionRange
 
@@ -34,14 +36,20 @@ __all__ = [
 ]
 
 MAX_BATCH_RECORDS = 1000
-_MAX_PAUSE_SECONDS = 30.0
+_MAX_PAUSE_SECONDS = 5.0
+# Well inside the lease: the loop that publishes is the one that renews.
+_DEAD_LETTER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class IngestRequest:
-    """One bounded micro-batch."""
+    """One bounded micro-batch.
+
+    :param dead_letter_topic: where dead letters are published; empty: they stay in PostgreSQL.
+    """
 
     topic: str
+    dead_letter_topic: str = ""
     max_records: int = 10_000
     max_seconds: float = 60.0
     dry_run: bool = False
@@ -54,6 +62,7 @@ class IngestRequest:
     ) -> IngestRequest:
         return cls(
             topic=settings.topic("events"),
+            dead_letter_topic=settings.topic("dead-letter"),
             max_records=max_records,
             dry_run=dry_run,
             batch_records=settings.integer("batch_records"),
@@ -82,9 +91,16 @@ def ingest_once(
     :raises TransientError: repeat the call; ``retry_after`` says when, if it is known.
     :raises TerminalError: repeating does not help; the text names the cure.
     """
-    policy = _policy(request.batch_records, request.lease_seconds, None)
-    listener = Listener() if report is None else Listener(batch=report)
-    with _engine(kafka, postgres, request.topic, owner, policy, listener) as engine:
+    lane = _Lane(
+        kafka=KafkaConfig.from_connection(kafka),
+        postgres=PostgresConfig.from_connection(postgres),
+        topic=request.topic,
+        dead_letter_topic=request.dead_letter_topic,
+        owner=owner,
+        policy=_policy(request.batch_records, request.lease_seconds, None),
+        listener=Listener() if report is None else Listener(batch=report),
+    )
+    with lane.engine() as engine:
         if request.dry_run:
             return engine.look()
         return engine.drain(DrainLimits(max_records=request.max_records, max_seconds=request.max_seconds))
@@ -103,16 +119,19 @@ class IngestService:
         listener: Listener | None = None,
         on_trouble: Callable[[TransientError, float], None] | None = None,
     ) -> None:
-        self._kafka = kafka
-        self._postgres = postgres
-        self._topic = settings.topic("events")
-        self._policy = _policy(
-            settings.integer("batch_records"),
-            settings.number("lease_seconds"),
-            settings.integer("max_partitions") or None,
+        self._lane = _Lane(
+            kafka=KafkaConfig.from_connection(kafka),
+            postgres=PostgresConfig.from_connection(postgres),
+            topic=settings.topic("events"),
+            dead_letter_topic=settings.topic("dead-letter"),
+            owner=owner,
+            policy=_policy(
+                settings.integer("batch_records"),
+                settings.number("lease_seconds"),
+                settings.integer("max_partitions") or None,
+            ),
+            listener=listener or Listener(),
         )
-        self._owner = owner
-        self._listener = listener or Listener()
         self._on_trouble = on_trouble
         self._stop = threading.Event()
         self._engine: Ingest | None = None
@@ -135,9 +154,7 @@ class IngestService:
         pause = 1.0
         while not self._stop.is_set():
             try:
-                with _engine(
-                    self._kafka, self._postgres, self._topic, self._owner, self._policy, self._listener
-                ) as engine:
+                with self._lane.engine() as engine:
                     self._engine = engine
                     engine.follow(self._stop.is_set)
             except TransientError as error:
@@ -164,20 +181,53 @@ def _policy(batch_records: int, lease_seconds: float, max_partitions: int | None
     )
 
 
-@contextmanager
-def _engine(
-    kafka: ConnectionInfo,
-    postgres: ConnectionInfo,
-    topic: str,
-    owner: LeaseOwner,
-    policy: IngestPolicy,
-    listener: Listener,
-) -> Iterator[Ingest]:
-    store = PostgresStore(PostgresConfig.from_connection(postgres), application_name=application_name(owner))
-    log = KafkaLog(KafkaConfig.from_connection(kafka), topic, to_end=True)
-    ledger = PostgresLedger(store, owner, sink=SINK, lease_seconds=policy.lease_seconds)
-    try:
-        yield Ingest(log=log, ledger=ledger, store=store, owner=owner, policy=policy, listener=listener)
-    finally:
-        log.close()
-        store.close()
+@dataclass(frozen=True, kw_only=True)
+class _Lane:
+    """What one engine is built from, every time anew."""
+
+    kafka: KafkaConfig
+    postgres: PostgresConfig
+    topic: str
+    dead_letter_topic: str
+    owner: LeaseOwner
+    policy: IngestPolicy
+    listener: Listener
+
+    @contextmanager
+    def engine(self) -> Iterator[Ingest]:
+        store = PostgresStore(self.postgres, application_name=application_name(self.owner))
+        log = KafkaLog(self.kafka, self.topic, to_end=True)
+        ledger = PostgresLedger(store, self.owner, sink=SINK, lease_seconds=self.policy.lease_seconds)
+        listener = self.listener
+        if self.dead_letter_topic:
+            listener = _DeadLetters(listener, store, self.kafka, self.dead_letter_topic).listener()
+        try:
+            yield Ingest(
+                log=log, ledger=ledger, store=store, owner=self.owner, policy=self.policy, listener=listener
+            )
+        finally:
+            log.close()
+            store.close()
+
+
+class _DeadLetters:
+    """Publishes after the commits that set records aside. Kafka away: after a later commit, or the next engine."""
+
+    def __init__(self, told: Listener, store: PostgresStore, kafka: KafkaConfig, topic: str) -> None:
+        self._told = told
+        self._store = store
+        self._sender = KafkaSender(kafka, delivery_timeout_seconds=_DEAD_LETTER_SECONDS)
+        self._topic = topic
+        # what an earlier process left goes with the first commit
+        self._waiting = True
+
+    def listener(self) -> Listener:
+        return Listener(self._batch, self._told.event)
+
+    def _batch(self, part: PartitionRange) -> None:
+        self._told.batch(part)
+        self._waiting = self._waiting or part.rejected > 0
+        if self._waiting:
+            with suppress(TransientError):
+                publish_dead_letters(self._store, self._sender, self._topic)
+                self._waiting = False

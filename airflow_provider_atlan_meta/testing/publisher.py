@@ -54,6 +54,6 @@ class MemoryPublisher:
 
     def _append(self, record: OutboundRecord) -> RecordPosition:
         partitions = self._log.setdefault(record.topic, [[] for _ in range(_PARTITIONS)])
-        partition = crc32(record.key) % _PARTITIONS
+        partition = crc32(record.key or b"") % _PARTITIONS
         partitions[partition].append(record)
         return RecordPosition(partition, len(partitions[partition]) - 1)

@@ -58,6 +58,19 @@ class Lane:
         with psycopg.connect(self.database.dsn(self.database.admin), autocommit=True) as connection:
             connection.execute(statement.encode())
 
+    def read(self, topic: str, count: int) -> list[Any]:
+        from confluent_kafka import Consumer
+
+        consumer = Consumer(
+            {**self.topics.kafka.extra, "group.id": str(uuid4()), "auto.offset.reset": "earliest"}
+        )
+        consumer.subscribe([topic])
+        messages: list[Any] = []
+        while len(messages) < count:
+            messages += consumer.consume(count, 10.0)
+        consumer.close()
+        return messages
+
     def effects(self) -> tuple[list[tuple[Any, ...]], int]:
         """Every row version there is, and the number of change messages since the slot was made."""
         versions = [
@@ -131,6 +144,21 @@ def test_what_is_no_event_goes_to_the_dead_letters_by_origin_and_the_batch_goes_
     letters = lane.rows('select topic, "offset", tenant_id, stage, value from meta.dead_letter')
     assert letters == [(lane.topics.events, 1, "acme", "decode", broken.value)]
     assert lane.rows("select owner from meta.incident") == [("dana@example.com",)]
+
+
+def test_dead_letters_are_published_with_their_origin_and_original_bytes(lane: Lane) -> None:
+    broken = webhook_record("inc-1")._replace(value=b"no json")
+    lane.produce(broken)
+
+    lane.ingest(dead_letter_topic=lane.topics.dead_letter)
+
+    (letter,) = lane.read(lane.topics.dead_letter, 1)
+    headers = dict(letter.headers() or [])
+    assert (letter.key(), letter.value()) == (broken.key, broken.value)
+    assert headers["received_at"] == dict(broken.headers)["received_at"]
+    origin = (headers["dlq_topic"], headers["dlq_offset"], headers["dlq_sink"], headers["dlq_stage"])
+    assert origin == (lane.topics.events.encode(), b"0", b"postgres", b"decode")
+    assert lane.rows("select published_at is not null from meta.dead_letter") == [(True,)]
 
 
 def test_a_value_that_only_postgresql_refuses_goes_alone(lane: Lane) -> None:
