@@ -28,7 +28,9 @@ FILES = f"import importlib.metadata as m, json; print(json.dumps([str(f) for f i
 
 
 def run(command: Sequence[str], **options: Any) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, **options)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, **options
+    )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     return done.stdout
 

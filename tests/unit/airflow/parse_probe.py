@@ -46,9 +46,8 @@ def parse_shipped_dags() -> dict[str, Any]:
     path = PackagedDagBundle(name="atlan-meta").path
     bag = DagBag(dag_folder=str(path), bundle_path=path, bundle_name="atlan-meta")
     modules = sorted(sys.modules)
-    hashes = {
-        dag_id: SerializedDagModel.hash(DagSerialization.to_dict(dag)) for dag_id, dag in bag.dags.items()
-    }
+    hash_of: Any = SerializedDagModel.hash
+    hashes = {dag_id: hash_of(DagSerialization.to_dict(dag)) for dag_id, dag in bag.dags.items()}
     files = {dag_id: dag.fileloc for dag_id, dag in bag.dags.items()}
     return {"hashes": hashes, "files": files, "import_errors": bag.import_errors, "modules": modules}
 

@@ -100,7 +100,8 @@ def test_tenants_are_shown_in_tags_and_alerts() -> None:
 
     assert "tenant:acme" in dag.tags
     assert dag.on_failure_callback.tenant == "acme"  # type: ignore[union-attr]
-    assert dag.get_task("ingest").tenants == ("acme",)  # type: ignore[attr-defined]
+    task: Any = dag.get_task("ingest")
+    assert task.tenants == ("acme",)
 
 
 @pytest.mark.parametrize(

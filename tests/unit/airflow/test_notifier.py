@@ -154,7 +154,12 @@ def test_channel_and_connection_come_from_the_settings(
     slack: FakeSlack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(alerts, "slack_client", lambda conn_id: asked.append(conn_id) or slack)
+
+    def slack_client(conn_id: str) -> FakeSlack:
+        asked.append(conn_id)
+        return slack
+
+    monkeypatch.setattr(alerts, "slack_client", slack_client)
     monkeypatch.setenv("AIRFLOW__ATLAN_META__ALERT_CHANNEL", "C9")
     monkeypatch.setenv("AIRFLOW__ATLAN_META__ALERT_SLACK_CONN_ID", "my_slack")
 

@@ -15,7 +15,7 @@ from airflow_provider_atlan_meta.hooks import connections
 from airflow_provider_atlan_meta.triggers.kafka_offset_range import KafkaOffsetRangeTrigger
 
 KAFKA = ConnectionInfo(conn_id="k", conn_type="kafka", extra={"bootstrap.servers": "127.0.0.1:9"})
-FAST = {"poll_seconds": 0.001, "min_interval_seconds": 0.001, "backoff_max_seconds": 0.001}
+FAST: dict[str, Any] = {"poll_seconds": 0.001, "min_interval_seconds": 0.001, "backoff_max_seconds": 0.001}
 
 
 class FakeEnds:
@@ -121,7 +121,12 @@ def test_a_look_never_runs_on_the_event_loop_and_a_hanging_one_blocks_nobody(
     use: Callable[[FakeEnds], None],
 ) -> None:
     hangs, release = threading.Event(), threading.Event()
-    ends = FakeEnds({0: 1}, on_read=lambda: (hangs.set(), release.wait(10)))
+
+    def look() -> None:
+        hangs.set()
+        release.wait(10)
+
+    ends = FakeEnds({0: 1}, on_read=look)
     use(ends)
 
     async def cancelled_while_it_hangs() -> None:

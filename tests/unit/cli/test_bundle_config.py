@@ -79,7 +79,7 @@ def test_the_ini_form_is_read_back_by_a_parser_that_interpolates(
 def test_the_helm_form_is_yaml_for_the_official_chart(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     values = yaml.safe_load(printed([GIT], capsys, monkeypatch, "--format", "helm"))
 

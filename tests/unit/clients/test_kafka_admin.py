@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -31,10 +32,10 @@ class FakeAdmin:
         self, wanted: dict[TopicPartition, Any], **options: Any
     ) -> dict[TopicPartition, Future[Any]]:
         self.asked = options
-        answers = {}
+        answers: dict[TopicPartition, Future[Any]] = {}
         for partition in wanted:
-            answers[partition] = future = Future()
-            future.set_result(SimpleNamespace(offset=self.ends[partition.partition]))
+            answers[partition] = Future()
+            answers[partition].set_result(SimpleNamespace(offset=self.ends[partition.partition]))
         return answers
 
 
@@ -54,7 +55,7 @@ def test_partitions_are_looked_up_once_a_minute_not_at_every_look(
     admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(kafka_admin.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     reader = EndOffsets(CONFIG, "t")
     reader.read()
     admin.ends[2] = 9

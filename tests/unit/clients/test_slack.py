@@ -28,6 +28,10 @@ class Answer(dict[str, Any]):
         self.headers = headers or {}
 
 
+def refusal(answer: Answer) -> SlackApiError:
+    return SlackApiError("no", answer)  # type: ignore[no-untyped-call]
+
+
 def client_that(monkeypatch: pytest.MonkeyPatch, answer: Any) -> tuple[SlackClient, list[tuple[str, Any]]]:
     calls: list[tuple[str, Any]] = []
 
@@ -72,7 +76,7 @@ def test_an_update_names_channel_and_time_stamp(monkeypatch: pytest.MonkeyPatch)
 def test_slacks_word_says_what_happens_next(
     monkeypatch: pytest.MonkeyPatch, word: str, kind: type[Exception]
 ) -> None:
-    client, _ = client_that(monkeypatch, SlackApiError("no", Answer(ok=False, error=word)))
+    client, _ = client_that(monkeypatch, refusal(Answer(ok=False, error=word)))
 
     with pytest.raises(kind, match=word):
         client.post("C1", "hello")
@@ -80,7 +84,7 @@ def test_slacks_word_says_what_happens_next(
 
 def test_a_rate_limit_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = Answer(headers={"Retry-After": "17"}, ok=False, error="ratelimited")
-    client, _ = client_that(monkeypatch, SlackApiError("no", answer))
+    client, _ = client_that(monkeypatch, refusal(answer))
 
     with pytest.raises(TransientError) as caught:
         client.post("C1", "hello")

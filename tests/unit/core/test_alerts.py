@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from airflow_provider_atlan_meta.core.alerts import (
@@ -35,7 +37,9 @@ def test_the_same_run_told_twice_changes_nothing() -> None:
 
 @pytest.mark.parametrize("record", [ALERT, FailureReason(run_id="r1", text='say "no" <!channel>')])
 def test_a_record_comes_back_as_it_was_written(record: OpenAlert | FailureReason) -> None:
-    assert parse_record(type(record), to_text(record)) == record
+    kind: Any = type(record)
+
+    assert parse_record(kind, to_text(record)) == record
 
 
 @pytest.mark.parametrize("text", [None, "", "nonsense", "[]", "{}", '{"channel": 1}', "null", '"text"'])

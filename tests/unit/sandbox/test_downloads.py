@@ -77,3 +77,12 @@ def test_kafkas_lock_names_every_jar_once_with_its_sha256(monkeypatch: pytest.Mo
     jars = downloads.read_lock("kafka")
     assert len({jar.coordinate for jar in jars}) == len(jars) > 40
     assert all(len(bytes.fromhex(jar.sha256)) == 32 and jar.coordinate.count(":") == 2 for jar in jars)
+
+
+def test_a_mirror_in_jgos_own_configuration_is_asked_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "jgo.conf").write_text("[repositories]\nmirror = http://127.0.0.1:1/maven\n")
+    monkeypatch.setenv("JGO_CONFIG_FILE", str(tmp_path / "jgo.conf"))
+    repositories = downloads._context(tmp_path).remote_repos
+    assert list(repositories) == ["mirror", "central"]
