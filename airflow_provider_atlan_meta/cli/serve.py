@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from typing import Any
 
+from airflow_provider_atlan_meta.cli.output import add_json_flag, emit
 from airflow_provider_atlan_meta.config.connections import Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
@@ -21,11 +23,13 @@ def add_parser(subparsers: Any) -> None:
         description="Without a SERVICE: all of them, as child processes; when one ends, the others are drained.",
         epilog="example: atlan-meta serve producer --port 8088",
     )
+    add_json_flag(parser)
     parser.set_defaults(run=_all)
     services = parser.add_subparsers(dest="service", metavar="SERVICE")
     producer = services.add_parser("producer", help="receive signed webhooks, answer 202 once Kafka has them")
     producer.add_argument("--host", help="address to listen on (default: [atlan_meta] producer_host)")
     producer.add_argument("--port", type=int, help="port to listen on (default: [atlan_meta] producer_port)")
+    add_json_flag(producer)
     producer.set_defaults(run=_producer)
     ingest = services.add_parser(
         "ingest", help="follow the events topic into PostgreSQL, milliseconds behind it"
@@ -34,11 +38,13 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _all(args: argparse.Namespace) -> int:
-    del args
     from airflow_provider_atlan_meta.services.children import run_children
 
     this = (sys.executable, "-m", "airflow_provider_atlan_meta.cli", "serve")
-    return run_children({name: (*this, name) for name in SERVICES})
+    code = run_children({name: (*this, name) for name in SERVICES}, quiet=args.json)
+    text = "all services drained" if code == 0 else "a service failed; its log line says why"
+    emit({"services": list(SERVICES), "exit_code": code}, as_json=args.json, text=text)
+    return code
 
 
 def _producer(args: argparse.Namespace) -> int:
@@ -48,7 +54,9 @@ def _producer(args: argparse.Namespace) -> int:
         raise ConfigurationError(f"`serve producer` needs {error.name}: {_PIP_LINE}") from None
     settings = Settings()
     config = ProducerConfig.from_settings(settings, host=args.host, port=args.port)
-    return run_producer(config, Connections(settings))
+    outcome = run_producer(config, Connections(settings))
+    emit({"service": "producer", **asdict(outcome)}, as_json=args.json, text=str(outcome))
+    return 0
 
 
 def _ingest(args: argparse.Namespace) -> int:

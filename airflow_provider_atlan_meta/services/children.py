@@ -14,15 +14,16 @@ _DONE, _FAILED, _WRONG_USAGE = 0, 1, 2
 _PR_SET_PDEATHSIG = 1
 
 
-def run_children(commands: Mapping[str, tuple[str, ...]]) -> int:
+def run_children(commands: Mapping[str, tuple[str, ...]], *, quiet: bool = False) -> int:
     """Until SIGTERM or SIGINT, which are passed on, or until one ends by itself: then the others are drained.
 
     Children get a process group of their own, so that Ctrl-C reaches them once; on Linux they are told to
     drain also when this process is killed.
 
+    :param quiet: what children print is left out; their logs are on stderr.
     :return: 0 when all drained as they were told, 2 when one was configured wrongly, else 1.
     """
-    family = _Family()
+    family = _Family(quiet)
     handlers = {number: signal.signal(number, family.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         for name, command in commands.items():
@@ -34,7 +35,8 @@ def run_children(commands: Mapping[str, tuple[str, ...]]) -> int:
 
 
 class _Family:
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool) -> None:
+        self._stdout = subprocess.DEVNULL if quiet else None
         self._running: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}
         self._told: set[int] = set()
         self._stopping = False
@@ -45,6 +47,7 @@ class _Family:
             return
         process = subprocess.Popen(  # noqa: S603 - our own command line
             command,
+            stdout=self._stdout,
             process_group=0,
             # no threads here that a lock could be held by
             preexec_fn=_drain_with_parent if sys.platform == "linux" else None,

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -26,8 +26,10 @@ _KEEP_ALIVE_SECONDS = 75
 
 _log = get_logger(__name__)
 
+Result = TypeVar("Result")
 
-def run_on_fast_loop(main: Coroutine[Any, Any, int]) -> int:
+
+def run_on_fast_loop(main: Coroutine[Any, Any, Result]) -> Result:
     """``asyncio.run`` on uvloop where it is installed; where not, says what it costs."""
     missing = [name for name in ("uvloop", "httptools") if find_spec(name) is None]
     if missing:

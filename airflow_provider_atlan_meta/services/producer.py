@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,6 +24,7 @@ from airflow_provider_atlan_meta.services.tenant_secrets import TenantSecrets
 from airflow_provider_atlan_meta.services.webhook_receiver import WebhookReceiver
 
 _SUMMARY_SECONDS = 10.0
+_FLUSH_SECONDS = 0.5
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.25, 5.0
 
 _log = get_logger(__name__)
@@ -59,8 +62,20 @@ class ProducerConfig:
         return config
 
 
-def run_producer(config: ProducerConfig, connections: Connections) -> int:
-    """Serves until SIGTERM or SIGINT, then drains; the process's exit code.
+@dataclass(frozen=True)
+class ProducerOutcome:
+    """What a process has answered, by status, and how many webhooks it left without an answer."""
+
+    answers: Mapping[str, int]
+    unanswered: int
+
+    def __str__(self) -> str:
+        answers = ", ".join(f"{count} x {status}" for status, count in self.answers.items()) or "none"
+        return f"producer stopped; answers: {answers}; unanswered: {self.unanswered}"
+
+
+def run_producer(config: ProducerConfig, connections: Connections) -> ProducerOutcome:
+    """Serves until SIGTERM or SIGINT, then drains.
 
     :raises ConfigurationError: the Kafka connection or the address is not usable.
     """
@@ -69,12 +84,17 @@ def run_producer(config: ProducerConfig, connections: Connections) -> int:
     info = connections.get(KAFKA)
     mask.add(info.secrets())
     kafka = KafkaConfig.from_connection(info)
-    return run_on_fast_loop(_serve(config, kafka, connections, mask))
+    outcome = run_on_fast_loop(_serve(config, kafka, connections, mask))
+    # the loop's handlers are gone with it; a late second signal must not turn a clean end into a failure
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    return outcome
 
 
 async def _serve(
     config: ProducerConfig, kafka: KafkaConfig, connections: Connections, mask: SecretMask
-) -> int:
+) -> ProducerOutcome:
+    loop = asyncio.get_running_loop()
     sock = listen(config.host, config.port)
     publisher = KafkaPublisher(kafka, delivery_timeout_seconds=config.delivery_timeout_seconds)
     metrics = PrometheusMetrics()
@@ -91,12 +111,13 @@ async def _serve(
     server = HttpServer(ProducerApp(receiver, readiness, metrics), sock, drain_seconds=config.drain_seconds)
     port = sock.getsockname()[1]
     _log.info("listening", stage="producer", url=f"http://{config.host}:{port}", topic=config.topic)
+    stopped_at = loop.time()
 
     def on_stop() -> None:
-        if receiver.draining:
-            return
-        receiver.draining = True
-        _log.info("draining", stage="producer", in_flight=receiver.in_flight)
+        nonlocal stopped_at
+        if not receiver.draining:
+            receiver.draining, stopped_at = True, loop.time()
+            _log.info("draining", stage="producer", in_flight=receiver.in_flight)
 
     background = [asyncio.create_task(_await_topic(readiness)), asyncio.create_task(_summarise(receiver))]
     try:
@@ -104,10 +125,11 @@ async def _serve(
     finally:
         for task in background:
             task.cancel()
-        left = await publisher.close(config.drain_seconds)
-    outcome = "everything answered" if not left else f"{left} webhooks stay unanswered; their senders know"
-    _log.info("stopped", stage="producer", outcome=outcome, answers=_by_status(receiver.answers))
-    return 0
+        drained_for = loop.time() - stopped_at
+        unanswered = await publisher.close(max(_FLUSH_SECONDS, config.drain_seconds - drained_for))
+    outcome = ProducerOutcome(_by_status(receiver.answers), unanswered)
+    _log.info("stopped", stage="producer", answers=outcome.answers, unanswered=unanswered)
+    return outcome
 
 
 async def _await_topic(readiness: Readiness) -> None:
