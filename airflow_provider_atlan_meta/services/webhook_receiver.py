@@ -59,6 +59,7 @@ _NOT_STORED = problem(
 )
 _KAFKA_AWAY = problem(503, "Kafka does not answer; send it again", retry_after_seconds=_RETRY_LATER_SECONDS)
 _CUT_OFF = problem(400, "the request ended before its body did").closing()
+_BROKEN = problem(500, "the service failed on this webhook; its log says why").closing()
 _SECRETS_UNREADABLE = problem(
     503, "secrets cannot be read at the moment; send it again", retry_after_seconds=_RETRY_LATER_SECONDS
 )
@@ -113,6 +114,9 @@ class WebhookReceiver:
             answer = await self._answer(tenant, scope, receive)
         except _RefusedError as refused:
             answer = refused.answer
+        except Exception:
+            _log.exception("webhook not handled", stage="producer")
+            answer = _BROKEN
         await answer.send(send)
         self.answers[answer.status] += 1
         self._metrics.count("atlan_meta_producer_requests_total", str(answer.status))

@@ -361,6 +361,18 @@ def test_a_full_house_while_kafka_is_away_is_a_503_and_not_a_429() -> None:
     run(scenario)
 
 
+def test_a_fault_of_our_own_is_a_500_that_says_nothing_of_it() -> None:
+    async def scenario() -> None:
+        producer = Producer()
+        producer.publisher.publish = None  # type: ignore[assignment, method-assign]
+        answer = await producer.answer(signed())
+        assert is_problem(answer, 500)
+        assert b"NoneType" not in answer.body
+        assert producer.receiver.in_flight == 0
+
+    run(scenario)
+
+
 def test_before_the_topic_was_seen_nothing_is_taken() -> None:
     async def scenario() -> None:
         producer = Producer(look=TransientError("no broker"))
