@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = Home(args.home)
     sandbox = Sandbox(home, report=_Reporter(console))
     was_running = bool(sandbox.running())
+    stage: Stage | None = None
     try:
         stage = start_stage(sandbox, seed=args.seed, say=console.print)
         return _checked(stage, console) if args.once else run_live(stage, console)
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print("interrupted")
         return FAILED
     finally:
+        if stage is not None:
+            stage.close()
         if not was_running:
             sandbox.down()
 
@@ -66,7 +69,6 @@ def _checked(stage: Stage, console: Console) -> int:
     for run_pass in (service_pass, dag_pass, both_pass):
         run_pass(stage)
     verdict = stage.verdict()
-    stage.changes.drop()
     stage.check("all passes: nothing lost", verdict.lost == 0, f"lost {verdict.lost}")
     stage.check("all passes: nothing doubled", verdict.duplicated == 0, f"duplicated {verdict.duplicated}")
     stage.check(

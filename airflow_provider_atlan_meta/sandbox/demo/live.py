@@ -6,7 +6,6 @@ import time
 from contextlib import AbstractContextManager
 
 from rich.console import Console
-from rich.panel import Panel
 
 from airflow_provider_atlan_meta.sandbox.demo.hops import HopBoard, live_hops
 from airflow_provider_atlan_meta.sandbox.demo.passes import SERVICE_PARTITIONS
@@ -31,7 +30,9 @@ def run_live(stage: Stage, console: Console) -> int:
     _watched(stage, console, board, "dag")
     console.rule("both lanes")
     stage.start_ingest(max_partitions=SERVICE_PARTITIONS)
-    console.print(Panel(_addresses(stage), title="running now; Ctrl-C takes everything down"))
+    stage.close()
+    console.rule("running now; Ctrl-C takes everything down")
+    console.print(_addresses(stage), soft_wrap=True, markup=False)
     try:
         while True:
             with _board(stage, console, board):

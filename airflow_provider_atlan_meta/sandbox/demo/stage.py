@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psycopg
 
 from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
 from airflow_provider_atlan_meta.clients.kafka_admin import EndOffsets
@@ -131,6 +134,11 @@ class Stage:
             str(self.fields["postgres_dsn"]), tenants, since=self.since, messages=self.changes.read()
         )
         return judge(read_manifest(self.manifest), stored)
+
+    def close(self) -> None:
+        """Lets go of the change log; a slot that nobody reads would keep the store's log for ever."""
+        with suppress(psycopg.OperationalError):
+            self.changes.drop()
 
     def check(self, name: str, ok: bool, seen: str) -> None:
         self.checks.append(Check(name, ok, seen))
