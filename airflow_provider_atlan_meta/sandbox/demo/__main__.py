@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if stage is not None:
             stage.close()
-        if not was_running:
+        if was_running:
+            console.print("the sandbox ran before and runs on: atlan-meta sandbox down")
+        else:
             sandbox.down()
 
 

@@ -31,16 +31,14 @@ def run_live(stage: Stage, console: Console) -> int:
     console.rule("both lanes")
     stage.start_ingest(max_partitions=SERVICE_PARTITIONS)
     stage.close()
-    console.rule("running now; Ctrl-C takes everything down")
+    console.rule("running now; Ctrl-C ends it")
     console.print(_addresses(stage), soft_wrap=True, markup=False)
     try:
         while True:
             with _board(stage, console, board):
                 stage.send("trickle", 600, rate=_TRICKLE_RATE)
     except KeyboardInterrupt:
-        console.print(
-            "taking the sandbox down; its data stays: `make demo` goes on from here, `make clean` removes it"
-        )
+        console.print("what was stored stays until `make clean`")
         return 0
 
 
