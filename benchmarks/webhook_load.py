@@ -35,57 +35,53 @@ class LoadResult:
 def webhook_bodies(count: int = _DISTINCT) -> list[bytes]:
     """Monte Carlo-like alerts of about 1.7 KB: some 30 fields, two nested events. Same seed, same bodies."""
     rng = Random(_SEED)
+    return [_body(rng) for _ in range(count)]
 
-    def uuid() -> str:
-        return str(UUID(int=rng.getrandbits(128)))
 
-    def event(table: str) -> dict[str, object]:
-        return {
-            "data": {
-                "hits": [
-                    {
-                        "field": None,
-                        "measurement_timestamp": "Nov 20, 06:10PM",
-                        "timestamp": "",
-                        "value": f"{rng.random() * 100:.1f}",
-                    }
-                ],
-                "metric_display_name": f"custom_metric_{rng.randrange(9999)}",
-                "rule_comparisons": [{"metric": "custom_metric", "operator": ">", "threshold": "49.0"}],
-            },
-            "rule": {
-                "comparisons": [
-                    {"field": None, "operator": "GT", "threshold": 49.0, "warehouse_uuid": uuid()}
-                ],
-                "creator_id": None,
-                "description": f"{table} row count must stay above {rng.randrange(100)}, it's been stable",
-                "rule_type": "custom_sql",
-                "timezone": None,
-                "uuid": uuid(),
-            },
-            "table_name": table,
-        }
+def _body(rng: Random) -> bytes:
+    incident = _uuid(rng)
+    document = {
+        "account": {"id": _uuid(rng)},
+        "action": "incident",
+        "payload": {
+            "event_list": [_event(rng, "orders"), _event(rng, "order_items")],
+            "group_id": "analytics:sales",
+            "incident_id": incident,
+            "url": f"https://getmontecarlo.com/alerts/{incident}",
+            "alert_feedback": "investigating",
+            "declared_alert_severity": "SEV-1",
+            "owner": "dana@example.com",
+        },
+        "type": "open_custom_rule_anomaly_incident",
+        "version": "v0.1",
+    }
+    return json.dumps(document).encode()
 
-    def body() -> bytes:
-        incident = uuid()
-        document = {
-            "account": {"id": uuid()},
-            "action": "incident",
-            "payload": {
-                "event_list": [event("orders"), event("order_items")],
-                "group_id": "analytics:sales",
-                "incident_id": incident,
-                "url": f"https://getmontecarlo.com/alerts/{incident}",
-                "alert_feedback": "investigating",
-                "declared_alert_severity": "SEV-1",
-                "owner": "dana@example.com",
-            },
-            "type": "open_custom_rule_anomaly_incident",
-            "version": "v0.1",
-        }
-        return json.dumps(document).encode()
 
-    return [body() for _ in range(count)]
+def _event(rng: Random, table: str) -> dict[str, object]:
+    value = f"{rng.random() * 100:.1f}"
+    hit = {"field": None, "measurement_timestamp": "Nov 20, 06:10PM", "timestamp": "", "value": value}
+    comparison = {"field": None, "operator": "GT", "threshold": 49.0, "warehouse_uuid": _uuid(rng)}
+    return {
+        "data": {
+            "hits": [hit],
+            "metric_display_name": f"custom_metric_{rng.randrange(9999)}",
+            "rule_comparisons": [{"metric": "custom_metric", "operator": ">", "threshold": "49.0"}],
+        },
+        "rule": {
+            "comparisons": [comparison],
+            "creator_id": None,
+            "description": f"{table} row count must stay above {rng.randrange(100)}, it's been stable",
+            "rule_type": "custom_sql",
+            "timezone": None,
+            "uuid": _uuid(rng),
+        },
+        "table_name": table,
+    }
+
+
+def _uuid(rng: Random) -> str:
+    return str(UUID(int=rng.getrandbits(128)))
 
 
 def documented_signature(secret: str, body: bytes) -> str:

@@ -97,20 +97,13 @@ async def _serve(
     loop = asyncio.get_running_loop()
     sock = listen(config.host, config.port)
     publisher = KafkaPublisher(kafka, delivery_timeout_seconds=config.delivery_timeout_seconds)
-    metrics = PrometheusMetrics()
     readiness = Readiness(TopicProbe(kafka, config.topic).look)
-    receiver = WebhookReceiver(
-        publisher=publisher,
-        tenants=TenantSecrets(connections.find, now=time.monotonic, on_secrets=mask.add),
-        topic=config.topic,
-        max_in_flight=config.max_in_flight,
-        metrics=metrics,
-        now_ms=lambda: time.time_ns() // 1_000_000,
-        ready=lambda: readiness.has_been_ready,
-    )
+    metrics = PrometheusMetrics()
+    tenants = TenantSecrets(connections.find, now=time.monotonic, on_secrets=mask.add)
+    receiver = _receiver(config, publisher, tenants, metrics, readiness)
     server = HttpServer(ProducerApp(receiver, readiness, metrics), sock, drain_seconds=config.drain_seconds)
-    port = sock.getsockname()[1]
-    _log.info("listening", stage="producer", url=f"http://{config.host}:{port}", topic=config.topic)
+    url = f"http://{config.host}:{sock.getsockname()[1]}"
+    _log.info("listening", stage="producer", url=url, topic=config.topic)
     stopped_at = loop.time()
 
     def on_stop() -> None:
@@ -125,11 +118,29 @@ async def _serve(
     finally:
         for task in background:
             task.cancel()
-        drained_for = loop.time() - stopped_at
-        unanswered = await publisher.close(max(_FLUSH_SECONDS, config.drain_seconds - drained_for))
+        left_seconds = config.drain_seconds - (loop.time() - stopped_at)
+        unanswered = await publisher.close(max(_FLUSH_SECONDS, left_seconds))
     outcome = ProducerOutcome(_by_status(receiver.answers), unanswered)
     _log.info("stopped", stage="producer", answers=outcome.answers, unanswered=unanswered)
     return outcome
+
+
+def _receiver(
+    config: ProducerConfig,
+    publisher: KafkaPublisher,
+    tenants: TenantSecrets,
+    metrics: PrometheusMetrics,
+    readiness: Readiness,
+) -> WebhookReceiver:
+    return WebhookReceiver(
+        publisher=publisher,
+        tenants=tenants,
+        topic=config.topic,
+        max_in_flight=config.max_in_flight,
+        metrics=metrics,
+        now_ms=lambda: time.time_ns() // 1_000_000,
+        ready=lambda: readiness.has_been_ready,
+    )
 
 
 async def _await_topic(readiness: Readiness) -> None:
