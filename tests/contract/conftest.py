@@ -1,0 +1,7 @@
+"""The suites are imported, not collected: their asserts are rewritten all the same."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite("contract.record_log", "contract.ledger", "contract.event_store")
