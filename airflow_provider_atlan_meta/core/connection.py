@@ -51,8 +51,10 @@ def _secrets(password: str, extra: Mapping[str, Any]) -> Iterator[str]:
     for name, value in extra.items():
         if isinstance(value, Mapping):
             yield from _secrets("", value)
-        elif isinstance(value, str) and value and _is_secret(name):
-            yield value
+        elif _is_secret(name):
+            # a list while secrets are rotated
+            values = value if isinstance(value, list) else [value]
+            yield from (text for text in values if text and isinstance(text, str))
 
 
 def _is_secret(name: str) -> bool:
