@@ -25,9 +25,9 @@ START_MS = 1_795_000_000_000
 _STEP_MS = 9
 _RECENT = 300
 _GROUPS = ("analytics:sales", "analytics:finance", "lake:raw.events", "warehouse:core")
-_FEEDBACK = ("investigating", "work_in_progress", "fixed", "expected", "no_action_needed", "no_status", None)
-_SEVERITIES = ("SEV-1", "SEV-2", "SEV-3", "SEV-4", None)
-_OWNERS = ("dana@example.com", "lee@example.com", "sam@example.com", None)
+_FEEDBACK: tuple[str | None, ...] = ("investigating", "work_in_progress", "fixed", "expected", "no_action_needed", "no_status", None)
+_SEVERITIES: tuple[str | None, ...] = ("SEV-1", "SEV-2", "SEV-3", "SEV-4", None)
+_OWNERS: tuple[str | None, ...] = ("dana@example.com", "lee@example.com", "sam@example.com", None)
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,13 @@ def records(
     known: int = 5000,
     duplicates: float = 0.10,
     first_offset: int = 0,
+    start_ms: int = START_MS,
     touch_incidents: bool = True,
 ) -> Iterator[LogRecord]:
     """``count`` records of partition 0, with rising offsets and times.
 
     :param known: how many incidents there are; another ``seed`` speaks of the same ones.
+    :param start_ms: when offset 0 was received.
     :param touch_incidents: False: kept as events only (subject ``event:<id>``).
     """
     rng = Random(seed)
@@ -103,7 +105,7 @@ def records(
             event = _event(incident, webhook(incident, shape, rng), touch_incidents)
             last[incident.id] = event
         recent.append((incident, event))
-        yield _record(event, offset)
+        yield _record(event, offset, start_ms + offset * _STEP_MS)
 
 
 def webhook(incident: Incident, shape: Shape, rng: Random) -> dict[str, Any]:
@@ -195,13 +197,13 @@ def _event(incident: Incident, body: dict[str, Any], touch_incidents: bool) -> M
     )
 
 
-def _record(event: MetadataEvent, offset: int) -> LogRecord:
+def _record(event: MetadataEvent, offset: int, received_ms: int) -> LogRecord:
     return LogRecord(
         0,
         offset,
         identity.partition_key(event.tenant, event.subject),
         encode_event(event),
-        tuple(event_headers(event, START_MS + offset * _STEP_MS)),
+        tuple(event_headers(event, received_ms)),
     )
 
 
