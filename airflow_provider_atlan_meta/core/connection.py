@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
 
 _SECRET_WORDS = ("password", "secret", "token", "key", "credential", "passphrase", "jaas")
-_WITH_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_WITH_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*://")
 _NOT_SECRET = ("secret_name", "key.deserializer", "ssl.key.location", "key_file", "keytab")
 
 
@@ -95,9 +95,9 @@ def _from_json(conn_id: str, fields: dict[str, Any]) -> ConnectionInfo:
 
 
 def _from_uri(conn_id: str, uri: str) -> ConnectionInfo:
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
+    if not _WITH_SCHEME.match(uri):
         raise ValueError("no scheme")
+    scheme, _, rest = uri.partition("://")
     # Airflow's own form http://https://host: the second scheme belongs to the host
     parts = urlsplit(rest if _WITH_SCHEME.match(rest) else f"//{rest}")
     host = unquote(parts.hostname or "")
