@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from rich.console import Console
 
 from airflow_provider_atlan_meta.sandbox.demo.hops import HopBoard, live_hops
 from airflow_provider_atlan_meta.sandbox.demo.passes import SERVICE_PARTITIONS
 from airflow_provider_atlan_meta.sandbox.demo.stage import Stage
+from airflow_provider_atlan_meta.sandbox.home import HOME_VARIABLE
 
 _WEBHOOKS = 60
 _RATE = 4.0
@@ -71,6 +74,7 @@ def _addresses(stage: Stage) -> str:
     """Where to look, and what to try."""
     fields = stage.fields
     home = stage.sandbox.home.path
+    command = f"{HOME_VARIABLE}={home} {Path(sys.executable).with_name('atlan-meta')} sandbox"
     login = f"user {fields['airflow_user']}, password {fields['airflow_password']}"
     return "\n".join(
         (
@@ -84,8 +88,8 @@ def _addresses(stage: Stage) -> str:
             f"recorder    {fields['recorder_url']}/_recorded?service=slack  what Slack would have been told",
             f"logs        {home / 'logs'}",
             "",
-            "try         atlan-meta sandbox status",
-            "            atlan-meta sandbox kill ingest      the DAG takes over within the lease (30 s)",
-            "            atlan-meta sandbox stop postgres    nothing is lost; then: sandbox start postgres",
+            f"try         {command} status",
+            f"            {command} kill ingest      the DAG takes over within the lease (30 s)",
+            f"            {command} stop postgres    nothing is lost; then: start postgres",
         )
     )
