@@ -7,7 +7,6 @@ A verb's module offers ``add_parser(subparsers)`` and sets ``run=function(args) 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -42,5 +41,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AtlanMetaError as error:
         return fail(error, FAILED, as_json=getattr(args, "json", False))
     except KeyboardInterrupt:
-        print("interrupted; everything committed so far is kept", file=sys.stderr)
-        return FAILED
+        interrupted = KeyboardInterrupt("interrupted; everything committed so far is kept")
+        return fail(interrupted, FAILED, as_json=getattr(args, "json", False))

@@ -10,9 +10,15 @@ from airflow_provider_atlan_meta.config.settings import Settings
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("config", help="the [atlan_meta] settings in force")
+    parser = subparsers.add_parser(
+        "config", help="the [atlan_meta] settings in force", epilog="example: atlan-meta config list"
+    )
     verbs = parser.add_subparsers(dest="config_verb", metavar="VERB", required=True)
-    listing = verbs.add_parser("list", help="every setting, its value and where it came from")
+    listing = verbs.add_parser(
+        "list",
+        help="every setting, its value and where it came from",
+        epilog="example: AIRFLOW__ATLAN_META__TOPIC_PREFIX=acme atlan-meta config list",
+    )
     add_json_flag(listing)
     listing.set_defaults(run=_list)
 

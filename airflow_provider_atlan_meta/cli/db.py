@@ -10,7 +10,9 @@ from airflow_provider_atlan_meta.config.connections import POSTGRES_ADMIN, Conne
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("db", help="schema meta in PostgreSQL")
+    parser = subparsers.add_parser(
+        "db", help="schema meta in PostgreSQL", epilog="example: atlan-meta db migrate"
+    )
     verbs = parser.add_subparsers(dest="db_verb", metavar="VERB", required=True)
     migrate = verbs.add_parser(
         "migrate",
@@ -18,7 +20,9 @@ def add_parser(subparsers: Any) -> None:
         epilog=f"example: AIRFLOW_CONN_{POSTGRES_ADMIN.upper()}=postgres://admin:...@db/meta atlan-meta db migrate",
     )
     current = verbs.add_parser(
-        "current", help="the revision the schema is at, and the one this version needs"
+        "current",
+        help="the revision the schema is at, and the one this version needs; exit 1 where they differ",
+        epilog="example: atlan-meta db current --json",
     )
     for parser in (migrate, current):
         parser.add_argument(

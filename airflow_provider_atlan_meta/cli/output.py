@@ -10,7 +10,9 @@ from typing import Any
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, logs on stderr")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document on stdout, logs on stderr"
+    )
 
 
 def emit(document: Any, *, as_json: bool, text: str) -> None:
@@ -18,7 +20,7 @@ def emit(document: Any, *, as_json: bool, text: str) -> None:
     print(json.dumps(document, default=str) if as_json else text)
 
 
-def fail(error: Exception, code: int, *, as_json: bool) -> int:
+def fail(error: BaseException, code: int, *, as_json: bool) -> int:
     """Says what happened and returns the exit code."""
     if as_json:
         document: Mapping[str, object] = {"error": type(error).__name__, "message": str(error)}

@@ -26,14 +26,21 @@ def add_parser(subparsers: Any) -> None:
     add_json_flag(parser)
     parser.set_defaults(run=_all)
     services = parser.add_subparsers(dest="service", metavar="SERVICE")
-    producer = services.add_parser("producer", help="receive signed webhooks, answer 202 once Kafka has them")
+    producer = services.add_parser(
+        "producer",
+        help="receive signed webhooks, answer 202 once Kafka has them",
+        epilog="example: atlan-meta serve producer --host 0.0.0.0 --port 8088",
+    )
     producer.add_argument("--host", help="address to listen on (default: [atlan_meta] producer_host)")
     producer.add_argument("--port", type=int, help="port to listen on (default: [atlan_meta] producer_port)")
     add_json_flag(producer)
     producer.set_defaults(run=_producer)
     ingest = services.add_parser(
-        "ingest", help="follow the events topic into PostgreSQL, milliseconds behind it"
+        "ingest",
+        help="follow the events topic into PostgreSQL, milliseconds behind it",
+        epilog="example: AIRFLOW__ATLAN_META__MAX_PARTITIONS=6 atlan-meta serve ingest",
     )
+    add_json_flag(ingest)
     ingest.set_defaults(run=_ingest)
 
 
@@ -60,10 +67,11 @@ def _producer(args: argparse.Namespace) -> int:
 
 
 def _ingest(args: argparse.Namespace) -> int:
-    del args
     try:
         from airflow_provider_atlan_meta.services.ingest_process import run_ingest
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"`serve ingest` needs {error.name}: {_PIP_LINE}") from None
     settings = Settings()
-    return run_ingest(settings, Connections(settings))
+    code = run_ingest(settings, Connections(settings))
+    emit({"service": "ingest", "exit_code": code}, as_json=args.json, text="ingest: every partition let go")
+    return code

@@ -11,7 +11,9 @@ from airflow_provider_atlan_meta.config.settings import Settings
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("topics", help="the Kafka topics")
+    parser = subparsers.add_parser(
+        "topics", help="the Kafka topics", epilog="example: atlan-meta topics create"
+    )
     verbs = parser.add_subparsers(dest="topics_verb", metavar="VERB", required=True)
     create = verbs.add_parser(
         "create",

@@ -91,6 +91,8 @@ def ingest_once(
     :raises TransientError: repeat the call; ``retry_after`` says when, if it is known.
     :raises TerminalError: repeating does not help; the text names the cure.
     """
+    if request.max_records < 1:
+        raise ConfigurationError(f"max_records = {request.max_records}: a run reads at least 1")
     lane = _Lane(
         kafka=KafkaConfig.from_connection(kafka),
         postgres=PostgresConfig.from_connection(postgres),
