@@ -63,6 +63,9 @@ class _Family:
     def wait(self) -> int:
         while self._running:
             pid, status = os.wait()
+            if pid not in self._running:
+                # a child of somebody else in this process
+                continue
             name, process = self._running.pop(pid)
             process.returncode = code = os.waitstatus_to_exitcode(status)
             if code or not self._stopping:
