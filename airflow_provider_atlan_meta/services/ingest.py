@@ -18,7 +18,7 @@ from airflow_provider_atlan_meta.clients.postgres import PostgresConfig, Postgre
 from airflow_provider_atlan_meta.clients.postgres_ledger import PostgresLedger, application_name
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
-from airflow_provider_atlan_meta.core.errors import ConfigurationError, TransientError
+from airflow_provider_atlan_meta.core.errors import ConfigurationError, RejectedError, TransientError
 from airflow_provider_atlan_meta.core.ports import LeaseOwner
 from airflow_provider_atlan_meta.pipeline.dead_letters import publish_dead_letters
 from airflow_provider_atlan_meta.pipeline.ingest import SINK, DrainLimits, Ingest, IngestPolicy, Listener
@@ -213,7 +213,10 @@ class _Lane:
 
 
 class _DeadLetters:
-    """Publishes after the commits that set records aside. Kafka away: after a later commit, or the next engine."""
+    """Publishes after the commits that set records aside. Kafka away: after a later commit, or the next engine.
+
+    What Kafka will not take stays in PostgreSQL and stops nobody.
+    """
 
     def __init__(self, told: Listener, store: PostgresStore, kafka: KafkaConfig, topic: str) -> None:
         self._told = told
@@ -230,6 +233,6 @@ class _DeadLetters:
         self._told.batch(part)
         self._waiting = self._waiting or part.rejected > 0
         if self._waiting:
-            with suppress(TransientError):
+            with suppress(TransientError, RejectedError):
                 publish_dead_letters(self._store, self._sender, self._topic)
                 self._waiting = False
