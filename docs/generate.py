@@ -11,6 +11,7 @@ Everything between the two is replaced; everything else on the page is written b
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -60,7 +61,12 @@ def _settings() -> str:
     def rows() -> Iterator[tuple[object, ...]]:
         for setting in SETTINGS:
             example = f" Example: `{setting.example}`." if setting.example else ""
-            yield f"`{setting.name}`", setting.kind, _code(setting.default), _cell(setting.description) + example
+            yield (
+                f"`{setting.name}`",
+                setting.kind,
+                _code(setting.default),
+                _cell(setting.description) + example,
+            )
 
     return _table(("setting", "type", "default", "what it is"), rows())
 
@@ -79,7 +85,7 @@ def _metrics() -> str:
 # ---- command line --------------------------------------------------------------------------------------------------
 
 
-def _subcommands(parser: argparse.ArgumentParser) -> Mapping[str, tuple[argparse.ArgumentParser, str]]:
+def subcommands(parser: argparse.ArgumentParser) -> Mapping[str, tuple[argparse.ArgumentParser, str]]:
     """name -> (its parser, its one-line help), in the parser's order."""
     # argparse has no public way to ask
     for action in parser._actions:  # noqa: SLF001
@@ -89,9 +95,11 @@ def _subcommands(parser: argparse.ArgumentParser) -> Mapping[str, tuple[argparse
     return {}
 
 
-def commands(parser: argparse.ArgumentParser, summary: str = "") -> Iterator[tuple[argparse.ArgumentParser, str]]:
+def commands(
+    parser: argparse.ArgumentParser, summary: str = ""
+) -> Iterator[tuple[argparse.ArgumentParser, str]]:
     """Every parser that runs something, with its one-line help; groups that only hold others are left out."""
-    children = _subcommands(parser)
+    children = subcommands(parser)
     if parser.get_default("run") is not None or not children:
         yield parser, summary
     for child, child_summary in children.values():
@@ -160,7 +168,7 @@ def shipped_dags() -> tuple[DAG, ...]:
 def _schedule(dag: DAG) -> str:
     schedule: Any = dag.schedule
     cron = getattr(getattr(schedule, "timetable", None), "expression", None)
-    assets = [asset.name for _, asset in schedule.asset_condition.iter_assets()]
+    assets = [asset.name for asset in schedule.asset_condition.objects]
     parts = [f"asset `{name}`" for name in assets] + ([f"cron `{cron}`"] if cron else [])
     return " or ".join(parts)
 
@@ -172,7 +180,7 @@ def _dags() -> str:
             start = "paused" if dag.is_paused_upon_creation else "on"
             yield f"`{dag.dag_id}`", dag.description, _schedule(dag), dag.max_active_runs, params, start
 
-    return _table(("DAG", "what it does", "runs on", "active runs", "Params", "new installations"), rows())
+    return _table(("DAG", "what it does", "runs on", "active runs", "Params", "appears"), rows())
 
 
 def _params() -> str:
@@ -180,7 +188,12 @@ def _params() -> str:
         for dag in shipped_dags():
             for name in dag.params:
                 param = dag.params.get_param(name)
-                yield f"`{name}`", _limits(param.schema), f"`{param.value}`", _cell(param.description)
+                yield (
+                    f"`{name}`",
+                    _limits(param.schema),
+                    f"`{json.dumps(param.value)}`",
+                    _cell(param.description),
+                )
 
     return _table(("Param", "allowed", "default", "what it does"), rows())
 
