@@ -72,6 +72,7 @@ class Tables:
     entities: dict[tuple[str, bytes], StoredEntity] = field(default_factory=dict)
     links: set[tuple[str, bytes, str]] = field(default_factory=set)
     dead_letters: dict[tuple[LedgerKey, int], DeadLetter] = field(default_factory=dict)
+    published: set[tuple[LedgerKey, int]] = field(default_factory=set)
     tombstones: dict[IncidentKey, int] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
 

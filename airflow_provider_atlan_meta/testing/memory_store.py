@@ -1,4 +1,6 @@
-"""Events, incidents and entities in memory: ``core.ports.EventStore`` of one process, over a shared database.
+"""Events, incidents, entities and dead letters in memory, of one process, over a database that all share.
+
+Implements ``core.ports.EventStore`` and ``DeadLetterOutbox``.
 
     database = MemoryDatabase()
     store = MemoryStore(database)
@@ -16,9 +18,9 @@ from enum import Enum
 
 from airflow_provider_atlan_meta.core.errors import TransientError
 from airflow_provider_atlan_meta.core.merging import BatchPlan, IncidentKey, IncidentState
-from airflow_provider_atlan_meta.core.ports import Commit
+from airflow_provider_atlan_meta.core.ports import Commit, StoredDeadLetter
 from airflow_provider_atlan_meta.core.rows import DeadLetter
-from airflow_provider_atlan_meta.testing.memory_database import MemoryDatabase
+from airflow_provider_atlan_meta.testing.memory_database import LedgerKey, MemoryDatabase
 
 
 class Answer(Enum):
@@ -31,7 +33,7 @@ class Answer(Enum):
 
 
 class MemoryStore:
-    """Implements ``core.ports.EventStore``. Values are kept as they are; only ``refuses`` checks them."""
+    """Values are kept as they are; only ``MemoryDatabase.refuses`` checks them."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -81,5 +83,30 @@ class MemoryStore:
         self._database.check_up()
         self._database.days_ensured += 1
 
+    def unpublished(self, limit: int) -> list[StoredDeadLetter]:
+        """In the order they were set aside."""
+        self._database.check_up()
+        tables = self._database.tables
+        waiting = [
+            (origin, letter)
+            for origin, letter in tables.dead_letters.items()
+            if origin not in tables.published
+        ]
+        return [_stored(key, letter) for (key, _), letter in waiting[:limit]]
+
+    def mark_published(self, letters: Sequence[StoredDeadLetter]) -> None:
+        self._database.check_up()
+        for letter in letters:
+            key = (letter.cluster_id, letter.topic, letter.partition, letter.sink)
+            self._database.tables.published.add((key, letter.offset))
+
     def close(self) -> None:
         self.is_closed = True
+
+
+def _stored(key: LedgerKey, letter: DeadLetter) -> StoredDeadLetter:
+    cluster_id, topic, partition, sink = key
+    return StoredDeadLetter(
+        *(cluster_id, topic, partition, letter.offset, sink, letter.key, list(letter.headers), letter.value),
+        *(letter.stage, letter.reason, letter.fingerprint, "1970-01-01T00:00:00"),
+    )

@@ -17,7 +17,7 @@ from airflow_provider_atlan_meta.core.merging import (
     plan_batch,
     plan_replay,
 )
-from airflow_provider_atlan_meta.core.ports import Commit, EventStore
+from airflow_provider_atlan_meta.core.ports import Commit, DeadLetterOutbox, EventStore, StoredDeadLetter
 from airflow_provider_atlan_meta.core.rows import OWNER, STATUS, DeadLetter, EntityRow, EventRow, Link
 from airflow_provider_atlan_meta.testing.records import EPOCH_MS, webhook_record
 
@@ -41,6 +41,8 @@ class StoreBench(Protocol):
     commit: Commit
 
     def store(self) -> EventStore: ...
+
+    def outbox(self) -> DeadLetterOutbox: ...
 
     def cursor(self) -> int: ...
 
@@ -420,6 +422,36 @@ class EventStoreContract:
         )
 
         assert bench.dead_letters()[0].reason == "why"
+
+    # ---- dead letters on their way to their topic --------------------------------------------------------------------
+
+    def waiting(self, bench: StoreBench) -> list[StoredDeadLetter]:
+        return [stored for stored in bench.outbox().unpublished(10_000) if stored.topic == bench.commit.topic]
+
+    def test_a_dead_letter_waits_with_its_origin_until_it_is_marked(self, bench: StoreBench) -> None:
+        letters = [letter(3), letter(5, tenant_id=None, key=None, value=None, headers=())]
+        bench.store().apply(BatchPlan(), commit=moving(bench.commit, 0, 6), dead_letters=letters)
+
+        first, second = self.waiting(bench)
+
+        assert first[:11] == (
+            *(bench.commit.cluster_id, bench.commit.topic, 0, 3, "postgres", b"acme|inc-1"),
+            *([("received_at", b"1"), ("none", None)], b"{", "decode", "why", "f00d"),
+        )
+        assert (second.offset, second.key, second.headers, second.value) == (5, None, [], None)
+        assert first.at[:2].isdigit()
+        bench.outbox().mark_published([first])
+        assert self.waiting(bench) == [second]
+
+    def test_no_more_are_told_than_asked_for_and_marking_again_is_fine(self, bench: StoreBench) -> None:
+        letters = [letter(offset) for offset in range(5)]
+        bench.store().apply(BatchPlan(), commit=moving(bench.commit, 0, 6), dead_letters=letters)
+
+        assert len(bench.outbox().unpublished(2)) == 2
+        waiting = self.waiting(bench)
+        for _ in range(2):
+            bench.outbox().mark_published(waiting)
+        assert self.waiting(bench) == []
 
     # ---- its life ----------------------------------------------------------------------------------------------------
 

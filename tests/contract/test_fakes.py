@@ -85,6 +85,8 @@ class MemoryStoreBench:
     def store(self) -> MemoryStore:
         return MemoryStore(self._database)
 
+    outbox = store
+
     def cursor(self) -> int:
         return self._database.ledger[self.commit[:4]].next_offset
 

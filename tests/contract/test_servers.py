@@ -164,6 +164,9 @@ class PostgresStoreBench(PostgresBench):
         )
         self._slot = database.name
 
+    def outbox(self) -> PostgresStore:
+        return self.store()
+
     def cursor(self) -> int:
         ((cursor,),) = self.rows(
             "select next_offset from meta.ingest_offset where topic = %s", self.log.topic
