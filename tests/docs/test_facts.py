@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -127,27 +126,6 @@ def test_the_record_is_told_with_every_header_and_field() -> None:
 
 
 # ---- DAGs ----------------------------------------------------------------------------------------------------------
-
-
-def test_own_sets_take_the_arguments_that_are_told() -> None:
-    from airflow_provider_atlan_meta.dag_factory import DagOptions
-
-    table = rows(section(DOCS / "dags.md", "## Own sets"))[1:]
-    told = {name for row in table for name in re.findall(r"`(\w+)`", row[0])}
-    assert told == {field.name for field in fields(DagOptions)}
-
-
-def test_the_waits_between_tries_are_those_of_the_policy() -> None:
-    from airflow_provider_atlan_meta.operators.retry import DELAYS_SECONDS, RETRY_DELAY_AFTER_KILL
-
-    *first, last = [f"{delay:g}" for delay in DELAYS_SECONDS]
-    text = f"after {', '.join(first)} and {last} s"
-    assert text in README.read_text()
-    assert text in (DOCS / "dags.md").read_text()
-    assert (
-        f"{RETRY_DELAY_AFTER_KILL.total_seconds():g} s after Airflow noticed"
-        in (DOCS / "dags.md").read_text()
-    )
 
 
 def test_the_settings_of_the_dags_are_all_named() -> None:
