@@ -51,19 +51,9 @@ def enrich(record: LogRecord) -> EventRow:
             raise RejectedError("subject is not the webhook's incident")
         statement, entities = statement_of(webhook, said, tenant, received_at)
     row = EventRow(
-        offset,
-        identity.event_key(event_id, received_ms),
-        tenant,
-        event_id,
-        head.source,
-        head.type,
-        subject,
-        None,
-        received_at,
-        payload,
-        statement,
-        entities,
-    )
+        offset, identity.event_key(event_id, received_ms), tenant, event_id, head.source, head.type, subject,
+        None, received_at, payload, statement, entities,
+    )  # fmt: skip
     # short ASCII without escaped characters holds nothing of what is looked for
     if len(value) > _MAX_TEXT or not value.isascii() or (_BACKSLASH in value and b"\\u" in value):
         _check_storable(row)

@@ -111,19 +111,8 @@ def statement_of(
     kind, title, url = webhook.type, _title(webhook, payload, items or (), entities), payload.url
     # in the order of rows.INCIDENT_FIELDS; priority and updated_at are never said by a webhook
     statement = (
-        NAME,
-        kind,
-        title,
-        severity,
-        UNSET,
-        status,
-        owner,
-        url,
-        received_at,
-        UNSET,
-        resolved_at,
-        entity_ids,
-    )
+        NAME, kind, title, severity, UNSET, status, owner, url, received_at, UNSET, resolved_at, entity_ids
+    )  # fmt: skip
     return statement, entities
 
 
