@@ -11,6 +11,7 @@ key                       contains                                              
 ``event_key``             48-bit ``received_at`` in ms + hash80(event_id, received_at)             primary key, replay
 ``entity_id``             tenant, platform, normalised qualified name                              entity rows, links
 ``change_id``             tenant, kind, id, incarnation, revision                                  deliveries
+``delivery_id``           change_id, name of the subscription                                      claims, receipts
 ``partition key``         tenant, subject (percent-encoded, joined by ``|``)                       order per incident
 ``fingerprint``           stage, reason (never a value of the record)                              dead-letter groups
 ========================  =======================================================================  ===================
@@ -66,6 +67,14 @@ def entity_id(tenant: str, platform: str, qualified_name: str) -> bytes:
 def change_id(tenant: str, kind: str, row_id: str, incarnation: int, revision: int) -> UUID:
     """One revision of one row. PostgreSQL computes it in the change triggers; this is its twin."""
     return UUID(bytes=hash_bytes(128, tenant, kind, row_id, str(incarnation), str(revision)))
+
+
+def delivery_id(change_id: str, subscription: str) -> UUID:
+    """One change to one subscription: every try, lane and replay sends it under the same id.
+
+    :param change_id: as the change carries it, UUID text in small letters.
+    """
+    return UUID(bytes=hash_bytes(128, change_id, subscription))
 
 
 def partition_key(tenant: str, subject: str) -> bytes:

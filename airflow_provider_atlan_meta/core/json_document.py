@@ -69,7 +69,7 @@ def parse_document(body: bytes) -> Document:
         raise RejectedError("body is not JSON", detail=_reason(error)) from None
     if type(document) is not dict:
         raise RejectedError("body is not a JSON object")
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(document, MAX_DEPTH):
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and is_deeper(document, MAX_DEPTH):
         raise RejectedError("body is nested deeper than 32 levels")
     if b"-0" in body and _MINUS_ZERO.search(body):
         return json.loads(body, parse_int=_integer, parse_float=_decimal)  # type: ignore[no-any-return]
@@ -81,7 +81,8 @@ def canonical_text(document: Document) -> str:
     return _CANONICAL.encode(document).decode()
 
 
-def _is_deeper(document: Document, levels: int) -> bool:
+def is_deeper(document: Document, levels: int) -> bool:
+    """Whether anything is nested deeper than ``levels``, the document itself being the first."""
     level: list[Any] = [document]
     for _ in range(levels):
         level = [

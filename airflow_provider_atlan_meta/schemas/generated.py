@@ -11,10 +11,14 @@ from typing import Any
 
 import msgspec
 
+from airflow_provider_atlan_meta.core.changes import ChangeEvent
 from airflow_provider_atlan_meta.core.events import MetadataEvent
 
 FOLDER = Path(__file__).parent
-STRUCTS: dict[str, type[msgspec.Struct]] = {"metadata_event.v1.json": MetadataEvent}
+STRUCTS: dict[str, type[msgspec.Struct]] = {
+    "metadata_event.v1.json": MetadataEvent,
+    "change_event.v1.json": ChangeEvent,
+}
 
 
 def schema_text(file: str) -> str:

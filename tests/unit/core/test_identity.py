@@ -52,6 +52,11 @@ def test_change_id_is_golden(vector: dict[str, Any]) -> None:
     assert identity.change_id(*arguments) == UUID(vector["uuid"])
 
 
+@pytest.mark.parametrize("vector", VECTORS["delivery_id"])
+def test_delivery_id_is_golden(vector: dict[str, Any]) -> None:
+    assert identity.delivery_id(vector["change_id"], vector["subscription"]) == UUID(vector["uuid"])
+
+
 @pytest.mark.parametrize("vector", VECTORS["partition_key"])
 def test_partition_key_is_golden(vector: dict[str, Any]) -> None:
     assert identity.partition_key(vector["tenant"], vector["subject"]) == vector["key"].encode()

@@ -10,7 +10,11 @@ import pytest
 
 from airflow_provider_atlan_meta.schemas.generated import FOLDER, STRUCTS, schema_text
 
-GOLDEN = Path(__file__).parents[2] / "fixtures" / "montecarlo" / "golden_records.json"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+GOLDEN = {
+    "metadata_event.v1.json": FIXTURES / "montecarlo" / "golden_records.json",
+    "change_event.v1.json": FIXTURES / "changes" / "golden_records.json",
+}
 
 
 @pytest.mark.parametrize("file", STRUCTS)
@@ -24,8 +28,8 @@ def test_every_schema_file_belongs_to_a_struct() -> None:
     assert {path.name for path in FOLDER.glob("*.json")} == set(STRUCTS)
 
 
-def test_golden_records_satisfy_the_schema() -> None:
-    schema = json.loads((FOLDER / "metadata_event.v1.json").read_text())
-    validator = jsonschema.Draft202012Validator(schema)
-    for record in json.loads(GOLDEN.read_text())["records"]:
+@pytest.mark.parametrize("file", GOLDEN)
+def test_golden_records_satisfy_the_schema(file: str) -> None:
+    validator = jsonschema.Draft202012Validator(json.loads((FOLDER / file).read_text()))
+    for record in json.loads(GOLDEN[file].read_text())["records"]:
         validator.validate(json.loads(record["value"]))
