@@ -11,7 +11,13 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from airflow_provider_atlan_meta.clients.postgres_rows import RowPacker, register_loaders, register_packers
+from airflow_provider_atlan_meta.clients.postgres_rows import (
+    EVENT_COLUMNS,
+    RowPacker,
+    pack_columns,
+    register_loaders,
+    register_packers,
+)
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import (
     AtlanMetaError,
@@ -141,7 +147,10 @@ update meta.dead_letter l set published_at = clock_timestamp()
  where l.cluster_id = o.cluster_id and l.topic = o.topic and l.partition = o.partition and l."offset" = o."offset"
    and l.sink = o.sink returning true"""
 _KNOWN = "select event_key, duplicate_of is not null from meta.known_events(%s, %s::uuid[])"
-_APPLY = "select meta.apply_batch({lease}, %s, %s, %s, %s::int[], %s, %s, %s::int[], %s, %s)"
+_APPLY = (
+    f"select meta.apply_batch({{lease}}, %s, {', '.join(['%s'] * len(EVENT_COLUMNS))},"
+    " %s, %s::int[], %s, %s, %s::int[], %s, %s)"
+)
 _APPLY_LIVE = _APPLY.format(lease="row(%s, %s, %s, %s, %s, %s, %s, %s)::meta.lease")
 _APPLY_REPLAY = _APPLY.format(lease="null")
 
@@ -278,7 +287,9 @@ def _arguments(
     pack_incidents = packers["staged_incident"].pack
     return (
         _tenants(tenants),
-        packers["staged_event"].pack((*_event_columns(event), duplicate) for event, duplicate in plan.events),
+        *pack_columns(
+            EVENT_COLUMNS, [(*_event_columns(event), duplicate) for event, duplicate in plan.events]
+        ),
         pack_incidents((row[0], row[1], *row[2], *row[3:]) for wave in plan.waves for row in wave),
         [len(wave) for wave in plan.waves],
         pack_incidents((row[0], row[1], *row[2], *row[3:]) for row in plan.quiet),

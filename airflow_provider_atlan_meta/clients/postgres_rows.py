@@ -22,11 +22,11 @@ from psycopg.pq import Format
 # microseconds from 1970-01-01 (ours) to 2000-01-01 (PostgreSQL's)
 _EPOCH_US = 946_684_800_000_000
 _int4 = struct.Struct("!i").pack
-_head = struct.Struct("!ii").pack
-_sized_int8 = struct.Struct("!iiq").pack
+_sized_int8 = struct.Struct("!iq").pack
+_NULL, _SIZE_16 = _int4(-1), _int4(16)
 _UUID_OID, _INT8_OID = 2950, 20
 
-# A column's values to what is sent of each: type, length, bytes; as one part per row, or as several.
+# A column's values to what is sent of each, length and bytes: as one part per row, or as several.
 Column = Callable[[Sequence[Any]], tuple[list[bytes], ...]]
 
 
@@ -34,73 +34,52 @@ def _each(encode: Callable[[Any], bytes]) -> Column:
     return lambda values: (list(map(encode, values)),)
 
 
-def _text(oid: int) -> Column:
+@lru_cache(maxsize=8_192)
+def _text(value: str | None) -> bytes:
     """Cached: tenants, types and what is said of an incident come again and again."""
-
-    @lru_cache(maxsize=8_192)
-    def encode(value: str | None) -> bytes:
-        if value is None:
-            return _head(oid, -1)
-        encoded = value.encode()
-        return _head(oid, len(encoded)) + encoded
-
-    return _each(encode)
+    if value is None:
+        return _NULL
+    encoded = value.encode()
+    return _int4(len(encoded)) + encoded
 
 
-def _blob(oid: int) -> Column:
-    """Heads and values apart: values may be large and are copied only once."""
-    null = _head(oid, -1)
-
-    def parts(values: Sequence[bytes | None]) -> tuple[list[bytes], ...]:
-        heads = [null if value is None else _head(oid, len(value)) for value in values]
-        return heads, [value or b"" for value in values]
-
-    return parts
+def _blobs(values: Sequence[bytes | None]) -> tuple[list[bytes], ...]:
+    """Lengths and values apart: values may be large and are copied only once."""
+    return [_NULL if value is None else _int4(len(value)) for value in values], [
+        value or b"" for value in values
+    ]
 
 
-def _uuid(oid: int) -> Column:
-    head, null = _head(oid, 16), _head(oid, -1)
-    return _each(lambda value: null if value is None else head + value)
+def _uuid(value: bytes | None) -> bytes:
+    return _NULL if value is None else _SIZE_16 + value
 
 
-def _timestamp(oid: int) -> Column:
-    null = _head(oid, -1)
-    return _each(lambda value: null if value is None else _sized_int8(oid, 8, value - _EPOCH_US))
+def _timestamp(value: int | None) -> bytes:
+    return _NULL if value is None else _sized_int8(8, value - _EPOCH_US)
 
 
-def _bigint(oid: int) -> Column:
-    return _each(lambda value: _sized_int8(oid, 8, value))
+def _bigint(value: int) -> bytes:
+    return _sized_int8(8, value)
 
 
-def _boolean(oid: int) -> Column:
-    return _each({True: _head(oid, 1) + b"\1", False: _head(oid, 1) + b"\0"}.__getitem__)
-
-
-def _uuids(oid: int) -> Column:
+@lru_cache(maxsize=8_192)
+def _uuids(values: tuple[bytes, ...]) -> bytes:
     """Cached: an incident names the same tables every time."""
-    size = _int4(16)
-
-    @lru_cache(maxsize=8_192)
-    def encode(values: tuple[bytes, ...]) -> bytes:
-        content = _array_head(_UUID_OID, len(values)) + b"".join([size + value for value in values])
-        return _head(oid, len(content)) + content
-
-    return _each(encode)
+    content = _array_head(_UUID_OID, len(values)) + b"".join([_SIZE_16 + value for value in values])
+    return _int4(len(content)) + content
 
 
-def _bigints(oid: int) -> Column:
-    @lru_cache
-    def layout(count: int) -> tuple[bytes, Callable[..., bytes]]:
-        content, pack = _array_head(_INT8_OID, count), struct.Struct(f"!{count * 'iq'}")
-        return _head(oid, len(content) + pack.size) + content, pack.pack
+def _bigints(values: Sequence[int]) -> bytes:
+    head, pack = _bigint_layout(len(values))
+    sized = [8] * (2 * len(values))
+    sized[1::2] = values
+    return head + pack(*sized)
 
-    def encode(values: Sequence[int]) -> bytes:
-        head, pack = layout(len(values))
-        sized = [8] * (2 * len(values))
-        sized[1::2] = values
-        return head + pack(*sized)
 
-    return _each(encode)
+@lru_cache
+def _bigint_layout(count: int) -> tuple[bytes, Callable[..., bytes]]:
+    content, pack = _array_head(_INT8_OID, count), struct.Struct(f"!{count * 'iq'}")
+    return _int4(len(content) + pack.size) + content, pack.pack
 
 
 def _array_head(element_oid: int, count: int) -> bytes:
@@ -109,21 +88,24 @@ def _array_head(element_oid: int, count: int) -> bytes:
     return struct.pack("!iiiii", 1, 0, element_oid, count, 1)
 
 
-_COLUMNS: dict[str, Column] = {
-    "uuid": _uuid(_UUID_OID),
-    "text": _text(25),
-    "bytea": _blob(17),
-    "json": _blob(114),
-    "timestamptz": _timestamp(1184),
-    "bigint": _bigint(_INT8_OID),
-    "boolean": _boolean(16),
-    "uuid[]": _uuids(2951),
-    "bigint[]": _bigints(1016),
+# column type -> its oid, the oid of its array, its encoder
+_TYPES: dict[str, tuple[int, int, Column]] = {
+    "uuid": (_UUID_OID, 2951, _each(_uuid)),
+    "text": (25, 1009, _each(_text)),
+    "bytea": (17, 1001, _blobs),
+    "json": (114, 199, _blobs),
+    "timestamptz": (1184, 1185, _each(_timestamp)),
+    "bigint": (_INT8_OID, 1016, _each(_bigint)),
+    "boolean": (16, 1000, _each({True: _int4(1) + b"\1", False: _int4(1) + b"\0"}.__getitem__)),
+    "uuid[]": (2951, 0, _each(_uuids)),
+    "bigint[]": (1016, 0, _each(_bigints)),
 }
+
+# Events travel column by column, as arrays of plain types: they are many and large, and this is cheaper to read.
+EVENT_COLUMNS = ("uuid", "text", "uuid", *("text",) * 3, *("timestamptz",) * 2, "json", "uuid")
 
 # Columns of the composite types of schema meta, in their order (a test compares them with the catalog).
 COMPOSITES: dict[str, tuple[str, ...]] = {
-    "staged_event": ("uuid", "text", "uuid", *("text",) * 3, *("timestamptz",) * 2, "json", "uuid"),
     "staged_incident": (
         *("text",) * 10,
         *("timestamptz",) * 3,
@@ -136,7 +118,7 @@ COMPOSITES: dict[str, tuple[str, ...]] = {
 
 
 class PackedRows:
-    """An array of one composite type, ready to be sent; made by ``RowPacker`` only."""
+    """An array, ready to be sent; made in this file only."""
 
     __slots__ = ("content",)
 
@@ -151,19 +133,40 @@ class RowPacker:
         self._element_oid = element_oid
         self._packed = packed
         self._head = _int4(len(columns))
-        self._columns = [_COLUMNS[name] for name in columns]
+        self._columns = [(_int4(_TYPES[name][0]), _TYPES[name][2]) for name in columns]
 
     def pack(self, rows: Iterable[Sequence[Any]]) -> PackedRows:
         columns = list(zip(*rows, strict=True))
         if not columns:
             return self._packed(_array_head(self._element_oid, 0))
-        parts = [
-            part for column, values in zip(self._columns, columns, strict=True) for part in column(values)
-        ]
-        lengths = map(sum, zip(repeat(len(self._head)), *[map(len, part) for part in parts], strict=False))
-        rows_parts = zip(map(_int4, lengths), repeat(self._head), *parts, strict=False)
-        head = _array_head(self._element_oid, len(parts[0]))
-        return self._packed(b"".join(chain((head,), chain.from_iterable(rows_parts))))
+        sent: list[Iterable[bytes]] = [repeat(self._head)]
+        lengths: list[Iterable[int]] = [repeat(len(self._head) + 4 * len(columns))]
+        for (oid, encode), values in zip(self._columns, columns, strict=True):
+            parts = encode(values)
+            sent += (repeat(oid), *parts)
+            lengths += [map(len, part) for part in parts]
+        sizes = map(_int4, map(sum, zip(*lengths, strict=False)))
+        head = _array_head(self._element_oid, len(columns[0]))
+        return self._packed(b"".join(chain((head,), chain.from_iterable(zip(sizes, *sent, strict=False)))))
+
+
+def pack_columns(types: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[PackedRows]:
+    """The rows as one array per column."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(types)
+    packed = []
+    for name, values in zip(types, columns, strict=True):
+        element, _, encode = _TYPES[name]
+        head, parts = _array_head(element, len(values)), encode(values)
+        sized = parts[0] if len(parts) == 1 else chain.from_iterable(zip(*parts, strict=True))
+        packed.append(_PACKED_COLUMNS[name](b"".join(chain((head,), sized))))
+    return packed
+
+
+_PACKED_COLUMNS = {
+    name: type(f"Packed_{name}", (PackedRows,), {"__slots__": ()})
+    for name, (_, array, _) in _TYPES.items()
+    if array
+}
 
 
 def register_packers(connection: Connection[Any]) -> dict[str, RowPacker]:
@@ -172,6 +175,9 @@ def register_packers(connection: Connection[Any]) -> dict[str, RowPacker]:
         "select typname, oid::int8, typarray::int8 from pg_type"
         " where typnamespace = 'meta'::regnamespace and typname = any (%s)"
     )
+    for name, packed in _PACKED_COLUMNS.items():
+        dumper = type("PackedDumper", (_PackedDumper,), {"oid": _TYPES[name][1]})
+        connection.adapters.register_dumper(packed, dumper)
     packers = {}
     for name, oid, array_oid in connection.execute(query, (list(COMPOSITES),)).fetchall():
         packed = type(f"Packed_{name}", (PackedRows,), {"__slots__": ()})

@@ -205,9 +205,6 @@ begin
 end $$;
 
 -- Rows for apply_batch, as arrays of composite values. Their columns are packed by clients/postgres_rows.py.
-create type meta.staged_event as (
-  event_key uuid, tenant_id text, event_id uuid, source text, type text, subject text,
-  occurred_at timestamptz, received_at timestamptz, payload json, duplicate_of uuid);
 create type meta.staged_incident as (
   tenant_id text, incident_id text, source text, type text, title text, severity text, priority text, status text,
   owner text, url text, opened_at timestamptz, updated_at timestamptz, resolved_at timestamptz, entity_ids uuid[],
@@ -258,7 +255,10 @@ end $$;
 -- 40001 'incident moved': somebody wrote an incident since it was read; plan the batch again.
 -- P0001 with detail 'fenced': the lease or the offset is not the caller's any more.
 create function meta.apply_batch(
-  p_lease meta.lease, p_tenants text, p_events meta.staged_event[], p_incidents meta.staged_incident[],
+  p_lease meta.lease, p_tenants text,
+  e_event_key uuid[], e_tenant_id text[], e_event_id uuid[], e_source text[], e_type text[], e_subject text[],
+  e_occurred_at timestamptz[], e_received_at timestamptz[], e_payload json[], e_duplicate_of uuid[],
+  p_incidents meta.staged_incident[],
   p_waves integer[], p_quiet meta.staged_incident[], p_entities meta.staged_entity[], p_entity_waves integer[],
   p_links meta.staged_link[], p_dead_letters meta.staged_dead_letter[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -280,9 +280,17 @@ begin
     end if;
   end if;
 
-  insert into meta.event (event_key, tenant_id, event_id, source, type, subject, occurred_at, received_at, duplicate_of, payload)
-  select event_key, tenant_id, event_id, source, type, subject, occurred_at, received_at, duplicate_of, payload
-    from unnest(p_events) on conflict (event_key) do nothing;
+  -- A key that is there already is rare: plain first, as ON CONFLICT writes every row twice into the log.
+  begin
+    insert into meta.event (event_key, tenant_id, event_id, source, type, subject, occurred_at, received_at, payload, duplicate_of)
+    select unnest(e_event_key), unnest(e_tenant_id), unnest(e_event_id), unnest(e_source), unnest(e_type), unnest(e_subject),
+           unnest(e_occurred_at), unnest(e_received_at), unnest(e_payload), unnest(e_duplicate_of);
+  exception when unique_violation then
+    insert into meta.event (event_key, tenant_id, event_id, source, type, subject, occurred_at, received_at, payload, duplicate_of)
+    select unnest(e_event_key), unnest(e_tenant_id), unnest(e_event_id), unnest(e_source), unnest(e_type), unnest(e_subject),
+           unnest(e_occurred_at), unnest(e_received_at), unnest(e_payload), unnest(e_duplicate_of)
+    on conflict (event_key) do nothing;
+  end;
 
   foreach wave in array p_waves loop
     insert into meta.incident as t (tenant_id, incident_id, source, type, title, severity, priority, status, owner, url,
@@ -353,7 +361,8 @@ revoke execute on all functions in schema meta from public;
 grant execute on function meta.hash128(text[]), meta.incarnation(), meta.day_key(date)
   to meta_ingest, meta_consumer, meta_reader, meta_cdc;
 grant execute on function meta.read_incidents(text, text[], text[]), meta.known_events(text, uuid[]), meta.ensure_event_day(date),
-  meta.apply_batch(meta.lease, text, meta.staged_event[], meta.staged_incident[], integer[], meta.staged_incident[],
+  meta.apply_batch(meta.lease, text, uuid[], text[], uuid[], text[], text[], text[], timestamptz[], timestamptz[], json[], uuid[],
+                   meta.staged_incident[], integer[], meta.staged_incident[],
                    meta.staged_entity[], integer[], meta.staged_link[], meta.staged_dead_letter[]) to meta_ingest;
 grant select, insert on meta.event to meta_ingest;
 grant select, insert, update, delete on meta.incident, meta.entity to meta_ingest;
