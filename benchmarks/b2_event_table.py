@@ -117,13 +117,16 @@ def _ours(database: Database, admin: psycopg.Connection[Any], events: Sequence[E
 def _copy(database: Database, admin: psycopg.Connection[Any], rows: Tuples) -> Cost:
     """psycopg's compiled COPY writer, values already in its favourite types, one transaction per batch."""
     admin.execute("truncate bare_event")
+    # json travels like bytea; psycopg's own json writer would quote the text once more
+    types = ["bytea" if kind == "json" else kind for kind in _TYPES]
+    rows = [(*values[:-1], values[-1].encode()) for values in rows]
     statement = f"copy bare_event ({', '.join(_COLUMNS)}) from stdin (format binary)"
     with psycopg.connect(database.dsn(database.ingest)) as connection:
 
         def work() -> None:
             for start in range(0, len(rows), _BATCH):
                 with connection.cursor().copy(statement) as copy:
-                    copy.set_types(_TYPES)
+                    copy.set_types(types)
                     for values in rows[start : start + _BATCH]:
                         copy.write_row(values)
                 connection.commit()

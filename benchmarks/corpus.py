@@ -185,7 +185,7 @@ def _comparison(incident: Incident, threshold: int) -> dict[str, Any]:
 
 
 def _event(incident: Incident, body: dict[str, Any], touch_incidents: bool) -> MetadataEvent:
-    text = json.dumps(body)
+    text = json.dumps(body, separators=(",", ":"))
     event_id = str(identity.event_id(incident.tenant, montecarlo.NAME, text))
     return MetadataEvent(
         id=event_id,
