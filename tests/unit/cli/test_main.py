@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from airflow_provider_atlan_meta.core.errors import (
     TransientError,
 )
 from airflow_provider_atlan_meta.pipeline.outcomes import IngestOutcome, PartitionRange
-from airflow_provider_atlan_meta.services import ingest
+from airflow_provider_atlan_meta.pipeline.replay import Replayed
+from airflow_provider_atlan_meta.services import ingest, replay
 
 Capture = pytest.CaptureFixture[str]
 
@@ -324,3 +326,24 @@ def test_topics_create_says_what_is_new(monkeypatch: pytest.MonkeyPatch, capsys:
     assert asked == {"prefix": "meta", "partitions": 12, "replication": 3}
     main(["topics", "create"])
     assert capsys.readouterr().out.splitlines() == ["meta.events.v1  created", "meta.changes.v1  is there"]
+
+
+@pytest.mark.parametrize(("rejected", "code"), [(0, DONE), (2, SOME_REJECTED)])
+def test_replay_verifies_by_default_and_is_3_when_records_are_no_events(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, rejected: int, code: int
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def replay_once(**arguments: Any) -> Replayed:
+        asked.update(arguments)
+        return Replayed(records=5, known=5 - rejected, rejected=rejected)
+
+    monkeypatch.setattr(replay, "replay_once", replay_once)
+
+    assert main(["replay", "--from", "2026-11-24T00:00:00Z", "--json"]) == code
+
+    document = json.loads(capsys.readouterr().out)
+    assert (document["mode"], document["records"], document["rejected"]) == ("verify", 5, rejected)
+    request = asked["request"]
+    assert (request.topic, request.mode, request.until) == ("meta.events.v1", "verify", None)
+    assert request.since == datetime(2026, 11, 24, tzinfo=UTC)
