@@ -34,6 +34,7 @@ class MemoryLedger:
 
     def take(self, log: LogIdentity, first_offsets: Mapping[int, int], limit: int) -> Taken:
         self._database.check_up()
+        self._rows(log, first_offsets)
         now = self._database.clock()
         for partition, offset in first_offsets.items():
             self._database.ledger.setdefault(self._key(log, partition), LedgerRow(log.topic_id, offset, now))

@@ -204,6 +204,16 @@ class LedgerContract:
 
         assert ledger.look(bench.log)[0] == {0: 3}
 
+    def test_a_refused_topic_leaves_nothing_in_the_ledger(self, bench: LedgerBench) -> None:
+        ledger = bench.ledger(owner())
+        ledger.take(bench.log, at(0, offset=3), 1)
+        again = replace(bench.log, topic_id="another")
+
+        with pytest.raises(TerminalError):
+            ledger.take(again, at(0, 1), 2)
+
+        assert ledger.look(bench.log)[0] == {0: 3}
+
     def test_sinks_and_topics_have_cursors_of_their_own(self, bench: LedgerBench) -> None:
         bench.ledger(owner()).take(bench.log, at(0, offset=3), 1)
         other_topic = replace(bench.log, topic=f"{bench.log.topic}-2", topic_id="another")
