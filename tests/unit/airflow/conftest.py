@@ -7,9 +7,10 @@ import json
 import os
 import runpy
 import shutil
-import subprocess
 import sys
 import tempfile
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +23,36 @@ for _name in [name for name in os.environ if name.startswith(("AIRFLOW__", "AIRF
 os.environ["AIRFLOW_HOME"] = _HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
-_PROBE = Path(__file__).with_name("parse_probe.py")
-_OTHER_SEED = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-# started with the collection, so that it runs beside the other tests: an import of Airflow takes seconds
-_PROCESS = subprocess.Popen(
-    [sys.executable, str(_PROBE)],
-    env={**os.environ, "PYTHONHASHSEED": _OTHER_SEED},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-)
-atexit.register(_PROCESS.kill)
+_PROBE = runpy.run_path(str(Path(__file__).with_name("parse_probe.py")))
 
 
 @pytest.fixture(scope="session")
-def parse_probe() -> dict[str, Any]:
-    """What a fresh process with another hash seed says about parsing the shipped DAGs."""
-    out, err = _PROCESS.communicate(timeout=120)
-    assert _PROCESS.returncode == 0, err[-2000:]
-    answer: dict[str, Any] = json.loads(out.splitlines()[-1])
-    return answer
+def import_milliseconds() -> float:
+    """What importing our half costs a process that has airflow.sdk."""
+    return float(_in_a_fork(_PROBE["import_milliseconds"]))
 
 
 @pytest.fixture(scope="session")
-def parsed_here() -> dict[str, Any]:
-    """The same parse in this process."""
-    parse: dict[str, Any] = runpy.run_path(str(_PROBE))["parse_shipped_dags"]()
-    return parse
+def parsed() -> dict[str, Any]:
+    """What a parse of the shipped DAGs finds and leaves."""
+    return dict(_in_a_fork(_PROBE["parse_shipped_dags"]))
+
+
+def _in_a_fork(function: Callable[[], Any]) -> Any:
+    """The function's answer from a child without modules of ours: an import of Airflow itself takes seconds."""
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of pytest's are not used in the child
+        child = os.fork()
+    if child == 0:
+        try:
+            for name in [name for name in sys.modules if name.split(".")[0] in _PROBE["FORGOTTEN"]]:
+                del sys.modules[name]
+            os.write(writer, json.dumps(function()).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answers:
+        text = answers.read()
+    os.waitpid(child, 0)
+    return json.loads(text)
