@@ -7,6 +7,7 @@ column runs ``change_triggers`` of the table again. Message shape: ``core/change
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # A message above this becomes thin ("truncated"): its reader fetches the row.
 MAX_MESSAGE_BYTES = 512 * 1024
@@ -48,6 +49,15 @@ ENTITY = ChangedTable(
 )
 
 
+class _Message(NamedTuple):
+    """What a trigger tells: the row to tell of, and SQL for what the row itself does not hold."""
+
+    op: str
+    row: str
+    revision: str
+    changed_at: str
+
+
 def change_triggers(table: ChangedTable) -> str:
     """Everything that keeps ``revision`` and tells the log; replaces what an earlier revision made."""
     return "\n".join((_revision_functions(table), _emit_function(table), _triggers(table)))
@@ -68,22 +78,31 @@ create or replace function meta.keep_revision() returns trigger language plpgsql
 begin new.revision := old.revision; return new; end $$;
 create or replace function meta.next_revision() returns trigger language plpgsql as $$
 begin new.revision := old.revision + 1; new.changed_at := clock_timestamp(); return new; end $$;
+-- a delete is a revision of its own: its change must not bear the id of the one before it
+create or replace function meta.bury() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into meta.tombstone (tenant_id, kind, id, revision)
+  values (old.tenant_id, tg_table_name, to_jsonb(old) ->> tg_argv[0], old.revision + 1)
+  on conflict (tenant_id, kind, id) do update set revision = excluded.revision, deleted_at = excluded.deleted_at;
+  return null;
+end $$;
 """
 
 
 def _emit_function(table: ChangedTable) -> str:
     branches = "\n".join(
         f"""  when '{operation}' then
-    id := {_change_id(table, row)};
-    aggregate := {row}.tenant_id || '|' || {row}.{table.id_column};
-    change := {_head(table, row, word)} || {_body(table, word)};
+    id := {_change_id(table, message)};
+    aggregate := {message.row}.tenant_id || '|' || {message.row}.{table.id_column};
+    change := {_head(table, message)} || {_body(table, message.op)};
     if octet_length(change) > {MAX_MESSAGE_BYTES} then
-      change := {_head(table, row, word)} || '"truncated":true}}';
+      change := {_head(table, message)} || '"truncated":true}}';
     end if;"""
-        for operation, word, row in (
-            ("INSERT", "created", "new"),
-            ("UPDATE", "updated", "new"),
-            ("DELETE", "deleted", "old"),
+        for operation, message in (
+            ("INSERT", _Message("created", "new", "new.revision", "new.changed_at")),
+            ("UPDATE", _Message("updated", "new", "new.revision", "new.changed_at")),
+            ("DELETE", _Message("deleted", "old", "(old.revision + 1)", "clock_timestamp()")),
         )
     )
     return f"""
@@ -104,9 +123,10 @@ end $$;
 """
 
 
-def _change_id(table: ChangedTable, row: str) -> str:
+def _change_id(table: ChangedTable, message: _Message) -> str:
     """``hash128(tenant, kind, id, incarnation, revision)``, written out: the function costs five times as much."""
     kind = (len(table.name).to_bytes(4, "big") + table.name.encode()).hex()
+    row = message.row
 
     def part(expression: str) -> str:
         return f"int4send(octet_length({expression})) || convert_to({expression}, 'UTF8')"
@@ -117,17 +137,18 @@ def _change_id(table: ChangedTable, row: str) -> str:
             f"'\\x{kind}'::bytea",
             part(f"{row}.{table.id_column}::text"),
             part("meta.incarnation()::text"),
-            part(f"{row}.revision::text"),
+            part(f"{message.revision}::text"),
         )
     )
     return f"encode(substring(sha256({parts}) for 16), 'hex')::uuid"
 
 
-def _head(table: ChangedTable, row: str, word: str) -> str:
+def _head(table: ChangedTable, message: _Message) -> str:
+    row = message.row
     return (
-        f"""'{{"change_id":"' || id || '","kind":"{table.name}","op":"{word}","tenant_id":'"""
+        f"""'{{"change_id":"' || id || '","kind":"{table.name}","op":"{message.op}","tenant_id":'"""
         f""" || to_json({row}.tenant_id) || ',"id":' || to_json({row}.{table.id_column})"""
-        f""" || ',"revision":' || {row}.revision || ',"changed_at":' || to_json({row}.changed_at) || ','"""
+        f""" || ',"revision":' || {message.revision} || ',"changed_at":' || to_json({message.changed_at}) || ','"""
     )
 
 

@@ -145,8 +145,8 @@ class MemoryDatabase:
 
     def delete_incident(self, key: IncidentKey) -> None:
         row = self.tables.incidents.pop(key)
-        self.tables.tombstones[key] = row.revision
-        self.tables.changes.append(Change("incident", *key, row.revision, None))
+        self.tables.tombstones[key] = row.revision + 1
+        self.tables.changes.append(Change("incident", *key, row.revision + 1, None))
 
     def later(self, statement: Callable[[], None]) -> None:
         """A statement that was sent, whose client will not wait for it."""

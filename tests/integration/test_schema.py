@@ -162,13 +162,17 @@ def test_a_row_deleted_and_inserted_again_goes_on_from_its_tombstone(
     add_incident(admin)
 
     assert admin.execute("select kind, id, revision from meta.tombstone").fetchall() == [
-        ("incident", "inc-1", 2)
+        ("incident", "inc-1", 3)
     ]
-    assert [(m["op"], m["revision"]) for m in messages()] == [
+    told = messages()
+    assert [(m["op"], m["revision"]) for m in told] == [
         ("created", 1),
         ("updated", 2),
-        ("deleted", 2),
-        ("created", 3),
+        ("deleted", 3),
+        ("created", 4),
+    ]
+    assert [m["change_id"] for m in told] == [
+        str(identity.change_id("acme", "incident", "inc-1", 1, m["revision"])) for m in told
     ]
 
 

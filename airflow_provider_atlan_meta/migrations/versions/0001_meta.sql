@@ -195,15 +195,6 @@ end $$;
 -- What could not be read has no tenant: ingest writes and publishes it, nobody else sees it.
 create policy ingest on meta.dead_letter to meta_ingest using (true) with check (true);
 
-create function meta.bury() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-  insert into meta.tombstone (tenant_id, kind, id, revision)
-  values (old.tenant_id, tg_table_name, to_jsonb(old) ->> tg_argv[0], old.revision)
-  on conflict (tenant_id, kind, id) do update set revision = excluded.revision, deleted_at = excluded.deleted_at;
-  return null;
-end $$;
-
 -- Rows for apply_batch, as arrays of composite values. Their columns are packed by clients/postgres_rows.py.
 create type meta.staged_incident as (
   tenant_id text, incident_id text, source text, type text, title text, severity text, priority text, status text,
