@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
@@ -47,6 +48,8 @@ class KafkaBench:
     def begin(self, partition: int, *records: LogRecord) -> Callable[[bool], None]:
         from confluent_kafka import Producer
 
+        log = self.reader()
+        marker = log.bounds([partition])[partition][1] + len(records)
         producer = Producer({**self._kafka.extra, "transactional.id": f"bench-{uuid4()}"})
         producer.init_transactions(ANSWER_SECONDS)
         producer.begin_transaction()
@@ -58,6 +61,11 @@ class KafkaBench:
                 producer.commit_transaction(ANSWER_SECONDS)
             else:
                 producer.abort_transaction(ANSWER_SECONDS)
+            # the coordinator writes the marker some time after its answer
+            deadline = time.monotonic() + ANSWER_SECONDS
+            while log.bounds([partition])[partition][1] <= marker:
+                assert time.monotonic() < deadline, "the transaction's marker was not written"
+                time.sleep(0.01)
 
         return finish
 
