@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -14,7 +14,7 @@ import psycopg
 
 from airflow_provider_atlan_meta.clients.postgres import PostgresConfig, PostgresStore
 from airflow_provider_atlan_meta.clients.postgres_ledger import PostgresLedger, application_name
-from airflow_provider_atlan_meta.core.ports import Commit, LeaseOwner, LogIdentity
+from airflow_provider_atlan_meta.core.ports import Commit, Lease, LeaseOwner, LogIdentity
 from airflow_provider_atlan_meta.sandbox.home import HOME_VARIABLE
 from airflow_provider_atlan_meta.sandbox.isolation import Database, Isolation
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
@@ -61,17 +61,20 @@ def superuser(database: Database) -> psycopg.Connection[Any]:
 class Seat:
     """A store with the lease of partition 0 of a log that is not there: the write path without Kafka.
 
+    :param partition: None: only the store, no lease.
     :ivar backend: pid of the PostgreSQL process that works for it.
     """
 
-    def __init__(self, database: Database) -> None:
+    lease: Lease
+
+    def __init__(self, database: Database, partition: int | None = 0) -> None:
         self.log = LogIdentity(cluster_id="bench", topic="meta.events.v1", topic_id="bench", partitions=(0,))
-        self._owner = LeaseOwner(id=uuid4(), label="bench")
-        self.store = PostgresStore(
-            PostgresConfig.from_connection(database.ingest), application_name=application_name(self._owner)
-        )
-        self._ledger = PostgresLedger(self.store, self._owner, sink=SINK, lease_seconds=_LEASE_SECONDS)
-        self.lease = self._ledger.take(self.log, {0: 0}, 1).leases[0]
+        owner = LeaseOwner(id=uuid4(), label="bench")
+        config = PostgresConfig.from_connection(database.ingest)
+        self.store = PostgresStore(config, application_name=application_name(owner))
+        self._ledger = PostgresLedger(self.store, owner, sink=SINK, lease_seconds=_LEASE_SECONDS)
+        if partition is not None:
+            self.lease = self._ledger.take(self.log, {partition: 0}, 1).leases[0]
         self.backend = self.store.connection.info.backend_pid
 
     def commit_to(self, end: int) -> Commit:
@@ -79,11 +82,31 @@ class Seat:
         lease, log = self.lease, self.log
         self.lease = lease._replace(next_offset=end)
         return Commit(
-            log.cluster_id, log.topic, 0, SINK, lease.epoch, lease.next_offset, end, _LEASE_SECONDS
+            log.cluster_id,
+            log.topic,
+            lease.partition,
+            SINK,
+            lease.epoch,
+            lease.next_offset,
+            end,
+            _LEASE_SECONDS,
         )
+
+    def release(self) -> None:
+        """The next seat may have the lease at once."""
+        self._ledger.release(self.log, [self.lease])
 
     def close(self) -> None:
         self.store.close()
+
+
+def wait_until(condition: Callable[[], bool], *, what: str, seconds: float = 30.0) -> None:
+    """:raises RuntimeError: it did not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited {seconds:.0f} s until {what}")
+        time.sleep(0.02)
 
 
 def reader_options() -> str:
