@@ -19,6 +19,7 @@ from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
 from airflow_provider_atlan_meta.clients.kafka_consumer import KafkaLog
 from airflow_provider_atlan_meta.clients.postgres import PostgresConfig, PostgresStore
 from airflow_provider_atlan_meta.clients.postgres_ledger import PostgresLedger, application_name
+from airflow_provider_atlan_meta.core.errors import TransientError
 from airflow_provider_atlan_meta.core.merging import IncidentKey
 from airflow_provider_atlan_meta.core.ports import Commit, LeaseOwner, LogIdentity
 from airflow_provider_atlan_meta.core.rows import DeadLetter, EventRow, LogRecord
@@ -27,6 +28,13 @@ from airflow_provider_atlan_meta.sandbox.isolation import Database, Isolation, T
 pytestmark = pytest.mark.integration
 
 ANSWER_SECONDS = 20
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {ANSWER_SECONDS} s"
+        time.sleep(0.01)
 
 
 # ---- Kafka -----------------------------------------------------------------------------------------------------------
@@ -40,6 +48,14 @@ class KafkaBench:
         self._kafka = topics.kafka
         self._producer = Producer({**topics.kafka.extra, "acks": "all"})
         self._readers: list[KafkaLog] = []
+        log = self.reader()
+        wait_until(lambda: self._has_leaders(log), "leaders of the new topic")
+
+    def _has_leaders(self, log: KafkaLog) -> bool:
+        try:
+            return log.bounds([0, 1]) == {0: (0, 0), 1: (0, 0)}
+        except TransientError:
+            return False
 
     def append(self, partition: int, *records: LogRecord) -> None:
         _produce(self._producer, self._topic, partition, records)
@@ -62,10 +78,7 @@ class KafkaBench:
             else:
                 producer.abort_transaction(ANSWER_SECONDS)
             # the coordinator writes the marker some time after its answer
-            deadline = time.monotonic() + ANSWER_SECONDS
-            while log.bounds([partition])[partition][1] <= marker:
-                assert time.monotonic() < deadline, "the transaction's marker was not written"
-                time.sleep(0.01)
+            wait_until(lambda: log.bounds([partition])[partition][1] > marker, "the transaction's marker")
 
         return finish
 
