@@ -211,7 +211,9 @@ def _statement(hook: Webhook, tenant: str, received_at: int) -> tuple[Statement,
     if "event_list" in said:
         ids = tuple(sorted([entity.entity_id for entity in entities]))
     url = payload.url if "url" in said else UNSET
-    title = _title(hook, items or [], entities)[:1024]
+    title: Any = _title(hook, items or [], entities)
+    if title is not UNSET:
+        title = title[:1024]
     statement = (
         NAME,
         hook.type,
@@ -229,7 +231,7 @@ def _statement(hook: Webhook, tenant: str, received_at: int) -> tuple[Statement,
     return statement, entities
 
 
-def _title(hook: Webhook, items: list[Any], entities: tuple[EntityRow, ...]) -> str:
+def _title(hook: Webhook, items: list[Any], entities: tuple[EntityRow, ...]) -> Any:
     rule = hook.payload.rule
     if rule is not None and rule.description is not None:
         return rule.description
@@ -239,6 +241,8 @@ def _title(hook: Webhook, items: list[Any], entities: tuple[EntityRow, ...]) -> 
             return str(rule.description)
     if items and items[0].event_details is not None:
         return str(items[0].event_details)
+    if not items:
+        return UNSET
     words = hook.type.replace("_", " ")
     return f"{words} on {hook.payload.group_id or ''}.{entities[0].name}" if entities else words
 

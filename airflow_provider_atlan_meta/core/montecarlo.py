@@ -131,7 +131,8 @@ def _tables(
 
 def _title(
     webhook: Webhook, payload: _Payload, items: Sequence[_Item], entities: tuple[EntityRow, ...]
-) -> str:
+) -> Stated:
+    """A webhook that names neither rule nor finding keeps the title another one gave."""
     rule = payload.rule
     if rule is not None and rule.description is not None:
         return rule.description[:_MAX_TITLE]
@@ -141,6 +142,8 @@ def _title(
             return rule.description[:_MAX_TITLE]
     if items and (details := items[0].event_details) is not None:
         return details[:_MAX_TITLE]
+    if not items:
+        return UNSET
     words = webhook.type.replace("_", " ")
     if entities:
         words = f"{words} on {payload.group_id or ''}.{entities[0].name}"

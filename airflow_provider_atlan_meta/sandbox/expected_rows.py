@@ -138,9 +138,11 @@ def _stated(webhook: Webhook) -> dict[str, Any]:
         "source": "montecarlo",
         "type": body.get("type", "unknown"),
         "opened_at": webhook.received_at,
-        "title": _title(body, payload),
         "entities": {},
     }
+    title = _title(body, payload)
+    if title is not None:
+        stated["title"] = title
     if "url" in payload:
         stated["url"] = payload["url"]
     feedback = _placed(body, payload, "alert_feedback")
@@ -170,12 +172,14 @@ def _status(feedback: str | None) -> str | None:
     return "ACKNOWLEDGED" if feedback == "investigating" else feedback.upper()
 
 
-def _title(body: dict[str, Any], payload: dict[str, Any]) -> str:
+def _title(body: dict[str, Any], payload: dict[str, Any]) -> str | None:
     events = payload.get("event_list") or []
     rules = [payload.get("rule"), *(event.get("rule") for event in events)]
     candidates = [rule["description"] for rule in rules if rule and rule.get("description") is not None]
     if events and events[0].get("event_details") is not None:
         candidates.append(events[0]["event_details"])
+    if not candidates and not events:
+        return None
     words = body.get("type", "unknown").replace("_", " ")
     tables = [event["table_name"] for event in events if event.get("table_name") is not None]
     candidates.append(f"{words} on {payload.get('group_id') or ''}.{tables[0]}" if tables else words)

@@ -145,6 +145,11 @@ def test_a_severity_is_spelled_one_way_and_unknown_ones_are_kept(
     assert said(payload(declared_alert_severity=declared))["severity"] == severity
 
 
+@pytest.mark.parametrize("body", [payload(), payload(event_list=[]), {"payload": {"incident_id": "inc-1"}}])
+def test_a_webhook_that_tells_no_finding_leaves_the_title(body: dict[str, Any]) -> None:
+    assert "title" not in said(body)
+
+
 @pytest.mark.parametrize(
     ("body", "title"),
     [
@@ -161,9 +166,7 @@ def test_a_severity_is_spelled_one_way_and_unknown_ones_are_kept(
         (payload(event_list=[{}, {"event_details": "second"}]), "open anomaly incident"),
         (payload(group_id="a:b", event_list=[{"table_name": "t"}]), "open anomaly incident on a:b.t"),
         (payload(event_list=[{"table_name": None}, {"table_name": "t"}]), "open anomaly incident on .t"),
-        (payload(), "open anomaly incident"),
         (payload(rule={"description": ""}), ""),
-        ({"payload": {"incident_id": "inc-1"}}, "unknown"),
     ],
 )
 def test_the_title_is_the_first_thing_that_is_said(body: dict[str, Any], title: str) -> None:

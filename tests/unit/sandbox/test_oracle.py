@@ -298,7 +298,7 @@ def test_an_incident_follows_its_webhooks_by_the_written_rules() -> None:
     ]
     last = after[-1].values
     assert (last["owner"], last["url"], last["opened_at"]) == ("dana@example.com", "u", 1000)
-    assert (last["title"], last["entity_ids"]) == ("open x", ())
+    assert (last["title"], last["entity_ids"]) == ("late", ())
     assert after[0].values["title"] == "late"
     (entity,) = after[0].entities.values()
     assert entity["qualified_name"] == "mc:a:db:raw.t"
