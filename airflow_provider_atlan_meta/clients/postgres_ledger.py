@@ -18,15 +18,17 @@ select %(cluster)s, %(topic)s, p, %(sink)s, o, %(topic_id)s
   from unnest(%(partitions)s::int[], %(offsets)s::bigint[]) k (p, o)
 on conflict do nothing"""
 
-# ordered, so that two takers cannot lock each other out
+# Ordered, so that two takers cannot lock each other out; materialized, so that the limit is one for all rows.
 _TAKE = """
+with free as materialized (
+  select partition from meta.ingest_offset
+   where cluster_id = %(cluster)s and topic = %(topic)s and sink = %(sink)s and topic_id = %(topic_id)s
+     and partition = any (%(partitions)s::int[]) and (expires_at < clock_timestamp() or owner = %(owner)s)
+   order by owner is distinct from %(owner)s, partition limit %(limit)s for update)
 update meta.ingest_offset t
    set owner = %(owner)s, owner_label = %(label)s, epoch = epoch + 1, renewed_at = clock_timestamp(),
        expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
-  from (select partition from meta.ingest_offset
-         where cluster_id = %(cluster)s and topic = %(topic)s and sink = %(sink)s and topic_id = %(topic_id)s
-           and partition = any (%(partitions)s::int[]) and (expires_at < clock_timestamp() or owner = %(owner)s)
-         order by owner is distinct from %(owner)s, partition limit %(limit)s for update) free
+  from free
  where t.cluster_id = %(cluster)s and t.topic = %(topic)s and t.sink = %(sink)s and t.partition = free.partition
 returning t.partition, t.next_offset, t.epoch"""
 
@@ -83,9 +85,9 @@ class PostgresLedger:
             "limit": limit,
         }
         known = self._execute(_LOOK, arguments)
+        self._check_topic(log, known)
         if len(known) < len(first_offsets):
             self._execute(_KNOW, arguments)
-        self._check_topic(log, known)
         leases = [Lease(*row) for row in self._take(arguments)]
         return Taken(sorted(leases), _foreign(self._execute(_LOOK, arguments)))
 

@@ -15,6 +15,8 @@ KAFKA = "atlan_meta_kafka_default"
 POSTGRES = "atlan_meta_postgres_default"
 POSTGRES_ADMIN = "atlan_meta_postgres_admin"
 POSTGRES_READER = "atlan_meta_postgres_reader"
+POSTGRES_CDC = "atlan_meta_postgres_cdc"
+CONNECT = "atlan_meta_connect_default"
 SLACK = "atlan_meta_slack_default"
 
 ConnectionLookup = Callable[[str], ConnectionInfo]
@@ -56,6 +58,10 @@ class Connections:
             entries = json.loads(path.read_text())
         except FileNotFoundError:
             raise ConfigurationError(f"[atlan_meta] connections_file {path} does not exist") from None
+        except OSError as error:
+            raise ConfigurationError(
+                f"[atlan_meta] connections_file {path} cannot be read: {error.strerror}"
+            ) from None
         except ValueError:
             raise ConfigurationError(f"[atlan_meta] connections_file {path} is not a JSON object") from None
         if not isinstance(entries, dict):

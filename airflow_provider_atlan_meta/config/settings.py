@@ -9,6 +9,7 @@ import configparser
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -165,17 +166,26 @@ class Settings:
         return self.resolve(name).value
 
     def integer(self, name: str) -> int:
-        return int(self.number(name))
+        try:
+            return int(self.text(name))
+        except ValueError:
+            raise self._not_a("whole number", name) from None
 
     def number(self, name: str) -> float:
-        resolved = self.resolve(name)
         try:
-            return float(resolved.value)
+            number = float(self.text(name))
         except ValueError:
-            raise ConfigurationError(
-                f"[{SECTION}] {name} = {resolved.value!r} (from {resolved.origin}) is not a number; "
-                f"set {resolved.setting.environment_variable} to one, e.g. {resolved.setting.default}"
-            ) from None
+            raise self._not_a("number", name) from None
+        if not isfinite(number):
+            raise self._not_a("number", name)
+        return number
+
+    def _not_a(self, kind: str, name: str) -> ConfigurationError:
+        resolved = self.resolve(name)
+        return ConfigurationError(
+            f"[{SECTION}] {name} = {resolved.value!r} (from {resolved.origin}) is not a {kind}; "
+            f"set {resolved.setting.environment_variable} to one, e.g. {resolved.setting.default}"
+        )
 
     def all(self) -> list[Resolved]:
         return [self.resolve(setting.name) for setting in SETTINGS]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Annotated
 from zlib import crc32
 
 import msgspec
@@ -22,8 +23,13 @@ UNKNOWN_TYPE = "unknown"
 # An incident in one of these needs nobody any more.
 TERMINAL_STATUSES = frozenset({"FIXED", "EXPECTED", "NO_ACTION_NEEDED", "FALSE_POSITIVE"})
 _MAX_TITLE = 1024
+_CACHED_TABLES = 16
 
 Stated = str | UnsetType | None
+
+
+# Bounded, because what is made of them is remembered.
+_Name = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
 class _Rule(msgspec.Struct, gc=False):
@@ -31,14 +37,14 @@ class _Rule(msgspec.Struct, gc=False):
 
 
 class _Item(msgspec.Struct, gc=False):
-    table_name: str | None = None
+    table_name: _Name | None = None
     event_details: str | None = None
     rule: _Rule | None = None
 
 
 class _Payload(msgspec.Struct, gc=False):
     incident_id: str | None = None
-    group_id: str | None = None
+    group_id: _Name | None = None
     url: Stated = UNSET
     event_list: list[_Item] | UnsetType | None = UNSET
     rule: _Rule | None = None
@@ -48,7 +54,7 @@ class _Payload(msgspec.Struct, gc=False):
 
 
 class _Account(msgspec.Struct, gc=False):
-    id: str = ""
+    id: _Name = ""
 
 
 class Webhook(msgspec.Struct, gc=False):
@@ -90,7 +96,8 @@ def statement_of(
     if items:
         account = webhook.account.id if webhook.account is not None else ""
         names = (items[0].table_name,) if len(items) == 1 else tuple([item.table_name for item in items])
-        entities, entity_ids = _tables(tenant, account, payload.group_id, names)
+        find = _tables if len(items) <= _CACHED_TABLES else _tables.__wrapped__
+        entities, entity_ids = find(tenant, account, payload.group_id, names)
     elif items is not UNSET:
         entity_ids = ()
     status = payload.alert_feedback
@@ -116,7 +123,7 @@ def statement_of(
     return statement, entities
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def _tables(
     tenant: str, account: str, group_id: str | None, names: tuple[str | None, ...]
 ) -> tuple[tuple[EntityRow, ...], tuple[bytes, ...]]:
@@ -150,7 +157,7 @@ def _title(
     return words[:_MAX_TITLE]
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def provisional_entity(tenant: str, account: str, group_id: str | None, table_name: str) -> EntityRow:
     """A table known only by Monte Carlo's names; a mapping merges it with the real one later."""
     qualified_name = f"mc:{account}:{group_id or ''}.{table_name}"

@@ -37,6 +37,25 @@ class ReceivedWebhook:
     traceparent: bytes | None = None
 
 
+class ReceiptClock:
+    """Stamps that never repeat for one event: two equal webhooks in one millisecond are two records, not one key.
+
+    Remembers only what was stamped in the present millisecond. For one thread.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[str, int] = {}
+        self._now = 0
+
+    def stamp(self, event_id: str, now_ms: int) -> int:
+        if now_ms > self._now:
+            self._given = {event: given for event, given in self._given.items() if given >= now_ms}
+            self._now = now_ms
+        stamp = max(now_ms, self._given.get(event_id, -1) + 1)
+        self._given[event_id] = stamp
+        return stamp
+
+
 def montecarlo_event(webhook: ReceivedWebhook) -> MetadataEvent:
     """The event a Monte Carlo webhook is.
 

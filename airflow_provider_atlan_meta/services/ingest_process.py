@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType
 
 from airflow_provider_atlan_meta.clients.prometheus import PrometheusMetrics
 from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES, Connections
@@ -58,6 +57,9 @@ class _Telling:
             offset=event.offset,
         )
 
+    def life(self, event: str, **fields: str) -> None:
+        self._log.info(event, stage="ingest", **fields)
+
     def trouble(self, error: TransientError, wait_seconds: float) -> None:
         self._metrics.count("atlan_meta_ingest_restarts_total")
         self._log.warning(
@@ -88,21 +90,16 @@ def run_ingest(settings: Settings, connections: Connections) -> int:
         on_trouble=telling.trouble,
     )
 
-    def stop(signum: int, frame: FrameType | None) -> None:
-        del signum, frame
-        service.stop()
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+        signal.signal(number, lambda *_: service.stop())
 
     def exposition(accept: str) -> tuple[bytes, str]:
         metrics.set("atlan_meta_ingest_owned_partitions", len(service.owned))
         return metrics.exposition(accept)
 
-    log = get_logger("atlan_meta.ingest")
     host, port = settings.text("ingest_metrics_host"), settings.integer("ingest_metrics_port")
     with health_server(host, port, is_ready=lambda: service.is_ready, exposition=exposition):
-        log.info("started", owner=owner.label, topic=settings.topic("events"), metrics=f"{host}:{port}")
+        telling.life("started", owner=owner.label, topic=settings.topic("events"), metrics=f"{host}:{port}")
         service.run()
-        log.info("stopped", owner=owner.label)
+        telling.life("stopped", owner=owner.label)
     return 0

@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from time import perf_counter
 from uuid import UUID
 
@@ -24,7 +25,12 @@ from airflow_provider_atlan_meta.core.json_document import parse_document
 from airflow_provider_atlan_meta.core.metrics import Metrics
 from airflow_provider_atlan_meta.core.montecarlo_signature import HEADER, is_signed
 from airflow_provider_atlan_meta.core.ports import Publisher
-from airflow_provider_atlan_meta.pipeline.publish import ReceivedWebhook, montecarlo_event, publish_event
+from airflow_provider_atlan_meta.pipeline.publish import (
+    ReceiptClock,
+    ReceivedWebhook,
+    montecarlo_event,
+    publish_event,
+)
 from airflow_provider_atlan_meta.services.answers import Answer, json_answer, problem
 from airflow_provider_atlan_meta.services.logs import get_logger
 from airflow_provider_atlan_meta.services.tenant_secrets import InboundTenant, TenantSecrets
@@ -99,6 +105,7 @@ class WebhookReceiver:
         self._metrics = metrics
         self._now_ms = now_ms
         self._ready = ready
+        self._receipts = ReceiptClock()
         self._reading_bytes = 0
         self._kafka_away = False
         # nobody's secret: makes the work for an unknown tenant the same
@@ -142,6 +149,9 @@ class WebhookReceiver:
                 traceparent=headers.get(b"traceparent"),
             )
             event = montecarlo_event(webhook)
+            stamp = self._receipts.stamp(event.id, webhook.received_at_ms)
+            if stamp != webhook.received_at_ms:
+                webhook = replace(webhook, received_at_ms=stamp)
         except RejectedError as error:
             return problem(400, str(error))
         return await self._publish(event, webhook)

@@ -166,21 +166,6 @@ class TestPostgresLedger(LedgerContract):
         yield bench
         bench.close()
 
-    @pytest.mark.xfail(
-        reason="_TAKE's sub-select is run once per row of the join, so its limit limits nothing; "
-        "as `with free as materialized (...)` it is run once",
-        strict=True,
-    )
-    def test_no_more_than_the_limit_is_taken_own_ones_first(self, bench: LedgerBench) -> None:
-        super().test_no_more_than_the_limit_is_taken_own_ones_first(bench)
-
-    @pytest.mark.xfail(
-        reason="take() adds rows under the new topic id before it compares the ids of those it knows",
-        strict=True,
-    )
-    def test_a_refused_topic_leaves_nothing_in_the_ledger(self, bench: LedgerBench) -> None:
-        super().test_a_refused_topic_leaves_nothing_in_the_ledger(bench)
-
 
 class PostgresStoreBench(PostgresBench):
     def __init__(self, database: Database) -> None:

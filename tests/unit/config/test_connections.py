@@ -77,9 +77,6 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, content: str) -> None
         connections(tmp_path, content).find("db")
 
 
-@pytest.mark.xfail(
-    reason="only a missing file is caught: a folder or a closed one ends in a traceback", strict=True
-)
 def test_a_file_that_cannot_be_read_is_refused_with_its_name(tmp_path: Path) -> None:
     known = connections(tmp_path, AIRFLOW__ATLAN_META__CONNECTIONS_FILE=str(tmp_path))
 

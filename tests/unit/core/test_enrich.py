@@ -146,7 +146,7 @@ def test_the_same_record_has_the_same_rows_for_ever() -> None:
         ("payload is not UTF-8", record(b'{"payload":{"incident_id":"inc-1"},"note":"\xff"}')),
         ("payload is not UTF-8", record(b'{"payload":{"incident_id":"inc-1","url":"\xff"}}')),
         ("text too long", record(webhook(url="u" * 4097))),
-        ("text too long", record(webhook(event_list=[{"table_name": "t" * 4097}]))),
+        ("webhook has another shape", record(webhook(event_list=[{"table_name": "t" * 1025}]))),
         ("text too long", record(type="t" * 4097)),
         ("text with NUL or a lone surrogate", record(webhook(owner="a\0b"))),
         ("text with NUL or a lone surrogate", record(webhook(event_list=[{"table_name": "a\0b"}]))),

@@ -179,7 +179,7 @@ def test_the_title_is_the_first_thing_that_is_said(body: dict[str, Any], title: 
         payload(rule={"description": "x" * 5000}),
         payload(event_list=[{"event_details": "x" * 5000}]),
         payload(event_list=[{"rule": {"description": "x" * 5000}}]),
-        payload(event_list=[{"table_name": "x" * 4000}]),
+        payload(event_list=[{"table_name": "x" * 1024}]),
     ],
 )
 def test_a_title_has_at_most_1024_characters(body: dict[str, Any]) -> None:

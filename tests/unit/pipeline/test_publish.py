@@ -15,6 +15,7 @@ import pytest
 from airflow_provider_atlan_meta.core.errors import RejectedError, TransientError
 from airflow_provider_atlan_meta.core.json_document import canonical_text, parse_document
 from airflow_provider_atlan_meta.pipeline.publish import (
+    ReceiptClock,
     ReceivedWebhook,
     event_record,
     montecarlo_event,
@@ -110,3 +111,12 @@ def test_publishing_returns_the_position_or_the_publishers_error() -> None:
             await publish_event(publisher, "t", event, received)
 
     asyncio.run(scenario())
+
+
+def test_equal_webhooks_in_one_millisecond_get_stamps_of_their_own() -> None:
+    clock = ReceiptClock()
+
+    stamps = [clock.stamp("same", 1000), clock.stamp("other", 1000), clock.stamp("same", 1000)]
+    later = [clock.stamp("same", 1001), clock.stamp("same", 1002), clock.stamp("same", 5000)]
+
+    assert (stamps, later) == ([1000, 1000, 1001], [1002, 1003, 5000])
