@@ -39,6 +39,10 @@ select partition, next_offset, owner_label, topic_id, owner is not distinct from
   from meta.ingest_offset
  where cluster_id = %(cluster)s and topic = %(topic)s and sink = %(sink)s and partition = any (%(partitions)s::int[])"""
 
+_ELSEWHERE = """
+select cluster_id from meta.ingest_offset
+ where topic = %(topic)s and sink = %(sink)s and cluster_id <> %(cluster)s limit 1"""
+
 _RENEW = """
 update meta.ingest_offset t
    set renewed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
@@ -86,6 +90,8 @@ class PostgresLedger:
         }
         known = self._execute(_LOOK, arguments)
         self._check_topic(log, known)
+        if not known:
+            self._check_cluster(log)
         if len(known) < len(first_offsets):
             self._execute(_KNOW, arguments)
         leases = [Lease(*row) for row in self._take(arguments)]
@@ -117,8 +123,17 @@ class PostgresLedger:
                 raise TerminalError(
                     f"the ledger stands at offset {next_offset} of {log.topic}/{partition} with topic id {topic_id}, "
                     f"but the topic is now {log.topic_id}: it was deleted and created again. Nothing was read; "
-                    "see 'A topic was created again' in docs/troubleshooting.md"
+                    "to go on with the new topic from its first record run `atlan-meta topics adopt`"
                 )
+
+    def _check_cluster(self, log: LogIdentity) -> None:
+        """Another cluster's topic of this name would be read from its start, and old positions would hide it."""
+        others = self._execute(_ELSEWHERE, self._arguments(log))
+        if others:
+            raise TerminalError(
+                f"the ledger knows {log.topic} on Kafka cluster {others[0][0]}, but this is cluster {log.cluster_id}. "
+                "Nothing was read; when the topic has moved for good run `atlan-meta topics adopt`"
+            )
 
     def _arguments(self, log: LogIdentity) -> dict[str, Any]:
         return {

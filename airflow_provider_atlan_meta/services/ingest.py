@@ -15,6 +15,7 @@ from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
 from airflow_provider_atlan_meta.clients.kafka_consumer import KafkaLog
 from airflow_provider_atlan_meta.clients.kafka_sender import KafkaSender
 from airflow_provider_atlan_meta.clients.postgres import PostgresConfig, PostgresStore
+from airflow_provider_atlan_meta.clients.postgres_adopt import Adopted, adopt_log
 from airflow_provider_atlan_meta.clients.postgres_ledger import PostgresLedger, application_name
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
@@ -106,6 +107,20 @@ def ingest_once(
         if request.dry_run:
             return engine.look()
         return engine.drain(DrainLimits(max_records=request.max_records, max_seconds=request.max_seconds))
+
+
+def adopt_topic(*, kafka: ConnectionInfo, admin: ConnectionInfo, topic: str, dry_run: bool) -> Adopted:
+    """Makes the ledger go on with ``topic`` as it is now, from its first record; see ``clients.postgres_adopt``.
+
+    :raises TransientError: somebody still works on the old one.
+    """
+    log = KafkaLog(KafkaConfig.from_connection(kafka), topic, to_end=True)
+    try:
+        identity = log.identify()
+        first = {partition: bounds[0] for partition, bounds in log.bounds(identity.partitions).items()}
+    finally:
+        log.close()
+    return adopt_log(PostgresConfig.from_connection(admin), identity, first, sink=SINK, dry_run=dry_run)
 
 
 class IngestService:

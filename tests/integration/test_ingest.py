@@ -222,8 +222,32 @@ def test_a_topic_made_again_is_refused_with_the_cure(lane: Lane) -> None:
     lane.ingest()
     lane.execute("update meta.ingest_offset set topic_id = 'another'")
 
-    with pytest.raises(TerminalError, match="created again"):
+    with pytest.raises(TerminalError, match=r"created again.*topics adopt"):
         lane.ingest()
+
+
+def test_a_topic_that_moved_to_another_cluster_is_refused_and_goes_on_once_adopted(
+    lane: Lane, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    lane.produce(webhook_record(offset=0, owner="a"), webhook_record(offset=1)._replace(value=b"no json"))
+    lane.ingest()
+    lane.execute("update meta.ingest_offset set cluster_id = 'old', next_offset = 900, topic_id = 'old-id'")
+    lane.execute("update meta.dead_letter set cluster_id = 'old'")
+    lane.execute("update meta.incident set positions = '{9,9,9,9,9,9,9,9,9,9,9,9}', log_position = 900")
+
+    with pytest.raises(TerminalError, match="topics adopt"):
+        lane.ingest()
+    planned, done = command("topics", "adopt", "--dry-run", "--json"), command("topics", "adopt", "--json")
+    lane.produce(webhook_record(offset=2, owner="b"))
+    outcome = lane.ingest()
+
+    assert (planned.returncode, done.returncode) == (0, 0), done.stderr
+    assert json.loads(planned.stdout) | {"dry_run": False} == json.loads(done.stdout)
+    assert json.loads(done.stdout)["partitions"] == 4
+    assert (outcome.records, outcome.rejected) == (3, 1)
+    assert lane.rows("select owner, revision from meta.incident") == [("b", 2)]
+    topics = [row[0] for row in lane.rows("select topic from meta.dead_letter order by length(topic)")]
+    assert topics == [lane.topics.events, f"{lane.topics.events}@old-id"]
 
 
 def test_a_ledger_above_the_log_is_refused_and_keeps_its_place(lane: Lane) -> None:

@@ -176,6 +176,15 @@ def test_a_row_deleted_and_inserted_again_goes_on_from_its_tombstone(
     ]
 
 
+def test_a_superuser_without_tenants_meets_the_tombstone_too(db: Database) -> None:
+    with session(db, "admin") as admin:
+        add_incident(admin)
+        admin.execute("delete from meta.incident")
+        add_incident(admin)
+
+        assert admin.execute("select revision from meta.incident").fetchone() == (3,)
+
+
 def test_a_change_above_512_kib_is_sent_thin(admin: Connection, messages: Any) -> None:
     add_incident(admin, title="x" * 600_000)
 
