@@ -146,6 +146,10 @@ class KafkaLog:
                     # a backlog of any size stays in the broker: at most this much is held here
                     "queued.max.messages.kbytes": 16_384,
                     "fetch.max.bytes": 8_388_608,
+                    # after the buffer was full, fetch on as soon as there is room; librdkafka would wait for a second
+                    "fetch.queue.backoff.ms": 20,
+                    # partitions that are read to their end must not hold back a fetch of the others
+                    **({"fetch.wait.max.ms": 20} if self._to_end else {}),
                 }
             )
         return self._consumer
