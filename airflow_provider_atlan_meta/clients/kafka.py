@@ -98,6 +98,8 @@ class KafkaConfig:
         return {
             "client.id": "atlan-meta",
             "socket.connection.setup.timeout.ms": _CONNECT_TIMEOUT_MS,
+            # paid once by every new client, before its first request: librdkafka's own default costs 50 ms
+            "reconnect.backoff.ms": "5",
             "reconnect.backoff.max.ms": _RECONNECT_MAX_MS,
             "log.connection.close": "false",
             **self.options,
