@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 from uuid import UUID
 
 import psycopg
@@ -16,6 +16,7 @@ from airflow_provider_atlan_meta.core.merging import plan_batch
 from airflow_provider_atlan_meta.core.rows import EventRow
 from airflow_provider_atlan_meta.sandbox.isolation import Database
 from benchmarks import corpus, stage
+from benchmarks.airflow_peers import postgres_hook
 from benchmarks.measure import Cost, cost_of, median_ratio, rates, take_turns
 from benchmarks.results import Row, row
 
@@ -139,50 +140,22 @@ def _copy(database: Database, admin: psycopg.Connection[Any], rows: Tuples) -> C
 def _hook(database: Database, admin: psycopg.Connection[Any], rows: Tuples) -> Cost:
     """As a DAG would: ON CONFLICT DO NOTHING in transactions of 1,000 rows."""
     admin.execute("truncate meta.event")
-    with _airflow_hook(database) as hook:
-        pid = hook.get_conn().info.backend_pid
+    hook = postgres_hook(database.ingest)
+    connection = hook.get_conn()
 
-        def work() -> None:
-            hook.upsert_rows("meta.event", rows, list(_COLUMNS), ["event_key"], [], commit_every=_BATCH)
+    def work() -> None:
+        hook.upsert_rows("meta.event", rows, list(_COLUMNS), ["event_key"], [], commit_every=_BATCH)
 
-        cost = cost_of(work, backend=pid)
+    with contextlib.closing(connection), contextlib.ExitStack() as patched:
+        # the hook closes its connection after every call: this one is kept open, so that its backend can be measured
+        for target, name, value in (
+            (hook, "get_conn", lambda: connection),
+            (connection, "close", lambda: None),
+        ):
+            patched.enter_context(mock.patch.object(target, name, value))
+        cost = cost_of(work, backend=connection.info.backend_pid)
     _check(admin, "meta.event", len(rows))
     return cost
-
-
-@contextlib.contextmanager
-def _airflow_hook(database: Database) -> Iterator[Any]:
-    """A PostgresHook that keeps one connection, so that its backend can be measured."""
-    from airflow.providers.postgres.hooks.postgres import PostgresHook
-    from airflow.sdk import Connection
-
-    class OneConnection(PostgresHook):
-        def get_conn(self) -> Any:
-            if self.conn is None:
-                super().get_conn()
-            return self.conn
-
-        def _create_autocommit_connection(self, autocommit: bool = False) -> Any:  # noqa: ARG002 - never here
-            return contextlib.nullcontext(self.get_conn())
-
-    info = database.ingest
-    logging.getLogger("airflow").setLevel(logging.WARNING)
-    hook = OneConnection(
-        connection=Connection(
-            conn_id="bench",
-            conn_type="postgres",
-            host=info.host,
-            port=info.port,
-            login=info.login,
-            password=info.password,
-            schema=info.schema,
-        ),
-        options=stage.reader_options(),
-    )
-    try:
-        yield hook
-    finally:
-        hook.get_conn().close()
 
 
 def _bare_table(admin: psycopg.Connection[Any]) -> None:

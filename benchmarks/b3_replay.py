@@ -139,10 +139,12 @@ def _row_versions(admin: psycopg.Connection[Any]) -> int:
 
 def _wait_for_sessions_to_end(admin: psycopg.Connection[Any]) -> None:
     stage.wait_until(
-        lambda: admin.execute(
-            "select count(*) from pg_stat_activity where datname = current_database() and usename = 'meta_ingest'"
-        ).fetchone()
-        == (0,),
+        lambda: (
+            admin.execute(
+                "select count(*) from pg_stat_activity where datname = current_database() and usename = 'meta_ingest'"
+            ).fetchone()
+            == (0,)
+        ),
         what="the writers' sessions end",
     )
 
