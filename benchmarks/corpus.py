@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from airflow_provider_atlan_meta.core import identity, montecarlo
-from airflow_provider_atlan_meta.core.events import MetadataEvent, encode_event, event_headers
+from airflow_provider_atlan_meta.core.events import RECEIVED_AT, MetadataEvent, encode_event, event_headers
 from airflow_provider_atlan_meta.core.rows import LogRecord
 
 TENANTS = ("acme", "globex", "initech")
@@ -25,7 +25,10 @@ START_MS = 1_795_000_000_000
 _STEP_MS = 9
 _RECENT = 300
 _GROUPS = ("analytics:sales", "analytics:finance", "lake:raw.events", "warehouse:core")
-_FEEDBACK: tuple[str | None, ...] = ("investigating", "work_in_progress", "fixed", "expected", "no_action_needed", "no_status", None)
+_FEEDBACK: tuple[str | None, ...] = (
+    *("investigating", "work_in_progress", "fixed", "expected", "no_action_needed", "no_status"),
+    None,
+)
 _SEVERITIES: tuple[str | None, ...] = ("SEV-1", "SEV-2", "SEV-3", "SEV-4", None)
 _OWNERS: tuple[str | None, ...] = ("dana@example.com", "lee@example.com", "sam@example.com", None)
 
@@ -108,6 +111,15 @@ def records(
         yield _record(event, offset, start_ms + offset * _STEP_MS)
 
 
+def repeated(count: int, *, distinct: int = 20_000, start_ms: int) -> Iterator[LogRecord]:
+    """``count`` records cheaply: ``distinct`` ones over and over, each time received anew."""
+    made = list(records(min(count, distinct)))
+    for offset in range(count):
+        record = made[offset % len(made)]
+        stamp = b"%d" % (start_ms + offset * _STEP_MS)
+        yield record._replace(offset=offset, headers=((RECEIVED_AT, stamp), *record.headers[1:]))
+
+
 def webhook(incident: Incident, shape: Shape, rng: Random) -> dict[str, Any]:
     """One body, shaped like the vendor's samples."""
     payload: dict[str, Any] = {
@@ -118,7 +130,7 @@ def webhook(incident: Incident, shape: Shape, rng: Random) -> dict[str, Any]:
         "incident_id": incident.id,
         "url": f"https://getmontecarlo.com/alerts/{incident.id}",
     }
-    body = {
+    body: dict[str, Any] = {
         "account": {"id": incident.account},
         "action": "incident",
         "payload": payload,

@@ -15,7 +15,16 @@ import psycopg
 from msgspec import UNSET
 
 from airflow_provider_atlan_meta.core.ports import Commit
-from airflow_provider_atlan_meta.core.rows import OWNER, RESOLVED_AT, SEVERITY, STATUS, TITLE, TYPE, URL, EventRow
+from airflow_provider_atlan_meta.core.rows import (
+    OWNER,
+    RESOLVED_AT,
+    SEVERITY,
+    STATUS,
+    TITLE,
+    TYPE,
+    URL,
+    EventRow,
+)
 from benchmarks.corpus import TENANTS
 
 _STAGED = {
@@ -135,7 +144,10 @@ def prepare(event: EventRow) -> Prepared:
         event.payload,
         event.offset,
         mask,
-        *(None if said[field] is UNSET else said[field] for field in (TYPE, TITLE, SEVERITY, STATUS, OWNER, URL)),
+        *(
+            None if said[field] is UNSET else said[field]
+            for field in (TYPE, TITLE, SEVERITY, STATUS, OWNER, URL)
+        ),
         _time(resolved) if isinstance(resolved, int) else None,
         sorted(entities),
     )

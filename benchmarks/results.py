@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ Verdict = Literal["pass", "near", "miss", "reported"]
 
 FOLDER = Path(__file__).parent / "results"
 LATEST = FOLDER / "latest.json"
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 FIELDS = ("id", "name", "ours", "peer", "unit", "ratio", "target", "pass")
 # Missed by no more than this, a gate is "near": reported, not failed.
 _TOLERANCE = 0.15
@@ -108,6 +110,17 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         gate,
         verdict(row),
     )
+
+
+_TITLES = ("", "measured / peer", "ours", "peer", "unit", "ratio", "gate", "")
+_PART = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def page(text: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """The documentation's page with its table made anew from the rows."""
+    lines = [_TITLES, ("---",) * len(_TITLES), *map(cells, rows)]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return _PART.sub(lambda part: f"{part[1]}\n{table}\n\n{part[2]}", text)
 
 
 def shown(value: float) -> str:
