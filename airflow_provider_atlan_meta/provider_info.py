@@ -26,8 +26,8 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "connection-types": [_montecarlo()],
-        "hooks": [_modules("hooks.kafka", "hooks.montecarlo")],
+        "connection-types": [_montecarlo(), _connect()],
+        "hooks": [_modules("hooks.connect", "hooks.kafka", "hooks.montecarlo")],
         "operators": [_modules("operators.ingest")],
         "triggers": [_modules("triggers.kafka_offset_range")],
         "bundles": [_modules("bundles")],
@@ -67,6 +67,43 @@ def _montecarlo() -> dict[str, Any]:
                 "label": "Disabled",
                 "description": "Webhooks of this tenant are answered 403 while this is on.",
                 "schema": {"type": "boolean", "default": False},
+            },
+        },
+    }
+
+
+def _connect() -> dict[str, Any]:
+    """The worker's address and login; the rest lands in the extra."""
+    return {
+        "connection-type": "atlan_meta_connect",
+        "hook-name": "Kafka Connect (Atlan Meta)",
+        "hook-class-name": f"{_PACKAGE}.hooks.connect.ConnectHook",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "extra"],
+            "relabeling": {"host": "REST address"},
+            "placeholders": {
+                "host": "http://connect",
+                "port": "8083",
+                "login": "only with basic authentication",
+                "database_password": "${file:/etc/connect/meta.properties:password}",
+            },
+        },
+        "conn-fields": {
+            "database_password": {
+                "label": "Reference to the database password",
+                "description": "Where the Connect workers find the password of role meta_cdc: a reference to one of "
+                "their configuration providers. Never the password itself: Connect shows it to everybody.",
+                "schema": {"type": ["string", "null"], "pattern": r"^\$\{[^{}]+\}$"},
+            },
+            "ca_file": {
+                "label": "CA file",
+                "description": "Certificates the REST API's own is checked with; empty: those of the system.",
+                "schema": {"type": ["string", "null"]},
+            },
+            "timeout": {
+                "label": "Timeout in seconds",
+                "description": "How long a call may take.",
+                "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "default": 10},
             },
         },
     }

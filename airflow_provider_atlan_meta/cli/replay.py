@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from datetime import datetime
 from typing import Any
 
+from airflow_provider_atlan_meta.cli.moments import moment
 from airflow_provider_atlan_meta.cli.output import add_json_flag, emit
 from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES, Connections
 from airflow_provider_atlan_meta.config.settings import Settings
@@ -21,11 +21,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--from",
         dest="since",
-        type=_moment,
+        type=moment,
         help="first time of receipt (ISO 8601 with zone); default: oldest kept",
     )
     parser.add_argument(
-        "--to", dest="until", type=_moment, help="time of receipt to stop before; default: the cursor"
+        "--to", dest="until", type=moment, help="time of receipt to stop before; default: the cursor"
     )
     parser.add_argument(
         "--mode",
@@ -39,13 +39,6 @@ def add_parser(subparsers: Any) -> None:
     )
     add_json_flag(parser)
     parser.set_defaults(run=_replay)
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has no time zone; write it as {text}Z")
-    return moment
 
 
 def _replay(args: argparse.Namespace) -> int:

@@ -61,7 +61,7 @@ def _add_options(made: dict[str, Any]) -> None:
         "--with",
         dest="members",
         metavar="A,B",
-        help="these, with what they need (default: postgres,kafka,recorder,serve)",
+        help="these, with what they need (default: postgres,kafka,connect,recorder,serve)",
     )
     which.add_argument("--all", action="store_true", help="every server there is")
     made["up"].add_argument(

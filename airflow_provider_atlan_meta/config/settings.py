@@ -87,6 +87,15 @@ SETTINGS: tuple[Setting, ...] = (
         "How long the producer waits for Kafka before it answers 503.",
     ),
     Setting("drain_seconds", "float", "30", "How long a service finishes what it holds after SIGTERM."),
+    Setting(
+        "capture_connector", "string", "atlan-meta-changes", "Name of the change connector in Kafka Connect."
+    ),
+    Setting(
+        "capture_slot",
+        "string",
+        "meta_outbox",
+        "Replication slot of the change connector; names are unique per PostgreSQL server.",
+    ),
     Setting("log_level", "string", "INFO", "Least level the services log: DEBUG, INFO, WARNING or ERROR."),
     Setting("dag_prefix", "string", "atlan_meta_", "Prefix of the shipped DAG ids."),
     Setting(

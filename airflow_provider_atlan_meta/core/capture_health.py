@@ -70,6 +70,7 @@ class Observation:
     :param connect_error, store_error: why one of the two could not be asked; what it would have said is then unknown.
     :param captured: position of the last offset Connect has stored; None: it has none.
     :param captured_at: the database's time there, seconds since 1970.
+    :param owed_since: a recovery began and did not end: changes since then are still to be emitted again.
     """
 
     at: float
@@ -77,6 +78,7 @@ class Observation:
     slot: SlotState | None = None
     captured: int | None = None
     captured_at: float | None = None
+    owed_since: str = ""
     connect_error: str = ""
     store_error: str = ""
 
@@ -155,6 +157,9 @@ def _connector(now: Observation) -> Iterator[Finding]:
     connector = now.connector
     if now.connect_error:
         return
+    if now.owed_since:
+        text = f"a recovery was interrupted: changes since {now.owed_since} are not emitted again yet"
+        yield Finding("recovery_unfinished", "lost", text, "`atlan-meta capture recover` goes on with it")
     if connector is None:
         yield Finding("connector_missing", "critical", "Connect does not know the connector", _APPLY)
         return

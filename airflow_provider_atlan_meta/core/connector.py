@@ -17,6 +17,8 @@ CONNECTOR_CLASS = "io.debezium.connector.postgresql.PostgresConnector"
 SLOT = "meta_outbox"
 PUBLICATION = "meta_outbox"
 HEARTBEAT_MS = 2000
+# In the connector's configuration while a recovery is under way; Connect and Debezium ignore it.
+OWED_SINCE = "atlan.meta.owed.since"
 MAX_MESSAGE_BYTES = 4 << 20
 _RETENTION_MS = 14 * 86_400_000
 _STRING = "org.apache.kafka.connect.storage.StringConverter"

@@ -22,6 +22,7 @@ class ChangedTable:
     name: str
     id_column: str
     columns: tuple[str, ...]
+    id_type: str = "text"
 
 
 INCIDENT = ChangedTable(
@@ -46,6 +47,7 @@ ENTITY = ChangedTable(
     "entity",
     "entity_id",
     ("qualified_name", "type_name", "name", "platform", "database_name", "schema_name"),
+    "uuid",
 )
 
 
@@ -190,4 +192,54 @@ create trigger emit_row after insert or delete {on} for each row execute functio
 create trigger emit_update after update {on} for each row when (old.revision is distinct from new.revision)
   execute function meta.emit_{table.name}_change();
 create trigger bury after delete {on} for each row execute function meta.bury('{table.id_column}');
+"""
+
+
+def reemit_rows(table: ChangedTable) -> str:
+    """One page: locks rows in key order and tells the log their state, in one transaction.
+
+    An update of a row waits for the lock, so its message comes behind. Parameters: ``since``, ``limit``, and
+    ``tenant``, ``id`` of the last row of the page before ('' and '' for the first). Returns tenant and id.
+    """
+    message = _Message(
+        "' || case when r.revision = 1 then 'created' else 'updated' end || '",
+        "r",
+        "r.revision",
+        "r.changed_at",
+    )
+    whole = "json_build_object(" + ", ".join(f"'{c}', r.{c}" for c in table.columns) + ")"
+    id_column = f"t.{table.id_column}"
+    page = f"""select t.* from meta.{table.name} t
+     where t.changed_at >= %(since)s and (t.tenant_id, {id_column}) > (%(tenant)s, {_last_id(table)})
+     order by t.tenant_id, {id_column} limit %(limit)s for no key update"""
+    return _reemit(table, message, page, f""" '"changed":null,"before":null,"after":' || {whole} || '}}' """)
+
+
+def reemit_tombstones(table: ChangedTable) -> str:
+    """The same for rows that are gone: only that they were deleted is known of them."""
+    message = _Message("deleted", "r", "r.revision", "r.deleted_at")
+    page = f"""select t.tenant_id, t.id as {table.id_column}, t.revision, t.deleted_at from meta.tombstone t
+     where t.kind = '{table.name}' and t.deleted_at >= %(since)s and (t.tenant_id, t.id) > (%(tenant)s, %(id)s)
+       and not exists (select from meta.{table.name} o
+                        where o.tenant_id = t.tenant_id and o.{table.id_column}::text = t.id)
+     order by t.tenant_id, t.id limit %(limit)s for no key update of t"""
+    return _reemit(table, message, page, """ '"changed":null,"before":null,"after":null}' """)
+
+
+def _last_id(table: ChangedTable) -> str:
+    if table.id_type == "text":
+        return "%(id)s"
+    return f"coalesce(nullif(%(id)s, ''), '00000000-0000-0000-0000-000000000000')::{table.id_type}"
+
+
+def _reemit(table: ChangedTable, message: _Message, page: str, body: str) -> str:
+    head = f"""{_head(table, message)} || '"reemitted":true,' """
+    return f"""
+select r.tenant_id, r.{table.id_column}::text, pg_logical_emit_message(true, 'outbox', '{{"id":"' || i.id
+         || '","aggregatetype":"changes","aggregateid":' || to_json(r.tenant_id || '|' || r.{table.id_column})
+         || ',"payload":' || to_json(case when octet_length(w.change) > {MAX_MESSAGE_BYTES}
+                                          then {head} || '"truncated":true}}' else w.change end) || '}}')
+  from ({page}) r
+ cross join lateral (select {_change_id(table, message)} as id) i
+ cross join lateral (select {head} || {body} as change) w
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -53,6 +54,16 @@ def class_path(jars: Sequence[Path]) -> str:
     return ":".join(map(str, jars))
 
 
+def command(jars: Sequence[Path], *arguments: str, flags: Sequence[str] = ()) -> tuple[str, ...]:
+    """The command line of a server of these jars: ``flags`` are the JVM's own, behind the ones all servers have."""
+    return (str(java_home() / "bin" / "java"), *FLAGS, *flags, "-cp", class_path(jars), *arguments)
+
+
+def environ() -> dict[str, str]:
+    """Nothing of the caller's: JAVA_TOOL_OPTIONS and CLASSPATH would change the server."""
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
 def archive(name: str, jars: Sequence[Path]) -> Path:
     """Where the class-data archive of these jars on this Java is or would be."""
     home = java_home()
@@ -74,14 +85,35 @@ def make_archive(path: Path, jars: Sequence[Path], train: Callable[[tuple[str, .
     with cache_locked(path.stem):
         if path.exists():
             return
-        classes, made = path.with_suffix(".classes"), path.with_suffix(".new")
-        train((f"-XX:DumpLoadedClassList={classes}",))
-        # the collector must be the one the server runs with, or the heap part is left out
-        dump = [str(java_home() / "bin/java"), "-XX:+UseSerialGC", "-Xshare:dump", "-Xlog:disable"]
-        files = [f"-XX:SharedClassListFile={classes}", f"-XX:SharedArchiveFile={made}"]
-        if run([*dump, *files, "-cp", class_path(jars)], environ={}, seconds=_DUMP_SECONDS).returncode == 0:
-            made.replace(path)
+        classes = path.with_suffix(".classes")
+        train(training_flags(classes))
+        _dump(path, jars, classes)
         classes.unlink()
+
+
+def make_archive_of(path: Path, jars: Sequence[Path], classes: Path) -> None:
+    """The same from what a server that runs has listed so far; it goes on writing."""
+    with cache_locked(path.stem), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        if not path.exists():
+            # the last line may be half written
+            whole = classes.read_text().rpartition("\n")[0] + "\n"
+            copy = Path(folder) / classes.name
+            copy.write_text(whole)
+            _dump(path, jars, copy)
+
+
+def training_flags(classes: Path) -> tuple[str, ...]:
+    """Lets a JVM write down every class it loads."""
+    return (f"-XX:DumpLoadedClassList={classes}",)
+
+
+def _dump(path: Path, jars: Sequence[Path], classes: Path) -> None:
+    made = path.with_suffix(".new")
+    # the collector must be the one the server runs with, or the heap part is left out
+    argv = [str(java_home() / "bin/java"), "-XX:+UseSerialGC", "-Xshare:dump", "-Xlog:disable"]
+    files = [f"-XX:SharedClassListFile={classes}", f"-XX:SharedArchiveFile={made}"]
+    if run([*argv, *files, "-cp", class_path(jars)], environ={}, seconds=_DUMP_SECONDS).returncode == 0:
+        made.replace(path)
 
 
 def _major_version(home: Path) -> int:

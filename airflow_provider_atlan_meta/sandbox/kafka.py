@@ -78,27 +78,15 @@ def _format(site: Site, jars: Sequence[Path], folder: Path) -> None:
     shutil.rmtree(data, ignore_errors=True)
     properties = str(folder / "server.properties")
     argv = _java(jars, folder, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", properties)
-    run_step(site, argv, what="formatting Kafka's storage", name=NAME, environ=_environ())
+    run_step(site, argv, what="formatting Kafka's storage", name=NAME, environ=java.environ())
 
 
 def _java(
     jars: Sequence[Path], folder: Path, *arguments: str, flags: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    return (
-        str(java.java_home() / "bin" / "java"),
-        *java.FLAGS,
-        *(flags or java.archive_flags(java.archive(NAME, jars))),
-        *_HEAP,
-        f"-Dlog4j2.configurationFile=file:{folder / 'log4j2.properties'}",
-        "-cp",
-        java.class_path(jars),
-        *arguments,
-    )
-
-
-def _environ() -> dict[str, str]:
-    """Nothing of the caller's: JAVA_TOOL_OPTIONS and CLASSPATH would change the server."""
-    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    log = f"-Dlog4j2.configurationFile=file:{folder / 'log4j2.properties'}"
+    flags = flags or java.archive_flags(java.archive(NAME, jars))
+    return java.command(jars, *arguments, flags=(*flags, *_HEAP, log))
 
 
 def _train(site: Site, jars: Sequence[Path], flags: tuple[str, ...]) -> None:
@@ -110,7 +98,7 @@ def _train(site: Site, jars: Sequence[Path], flags: tuple[str, ...]) -> None:
         _format(site, jars, folder)
         argv = _java(jars, folder, "kafka.Kafka", str(folder / "server.properties"), flags=flags)
         member = home.member(NAME)
-        command = Command(argv=argv, environ=_environ(), folder=folder)
+        command = Command(argv=argv, environ=java.environ(), folder=folder)
         broker = processes.spawn(command, log=home.log(NAME), member=member)
         try:
             processes.wait_for(lambda: not processes.alive(broker) or _answers(ports[0]), _TRAINING_SECONDS)
@@ -122,7 +110,7 @@ def _command(site: Site) -> Command:
     jars = downloads.installed(NAME)
     folder = site.home.folder(NAME)
     argv = _java(jars, folder, "kafka.Kafka", str(folder / "server.properties"))
-    return Command(argv=argv, environ=_environ(), folder=folder)
+    return Command(argv=argv, environ=java.environ(), folder=folder)
 
 
 def _ready(site: Site, _pid: int) -> bool:

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
-from airflow_provider_atlan_meta.sandbox import airflow, airflow_db, ingest, kafka, producer, recorder, store
+from airflow_provider_atlan_meta.sandbox import (
+    airflow,
+    airflow_db,
+    connect,
+    ingest,
+    kafka,
+    producer,
+    recorder,
+    store,
+)
 from airflow_provider_atlan_meta.sandbox.server import Server
 
 _ALL = (
     store.SERVER,
     kafka.SERVER,
+    connect.SERVER,
     recorder.SERVER,
     producer.SERVER,
     ingest.SERVER,
@@ -25,7 +35,7 @@ ALL, SERVE, DEFAULT = "all", "serve", "default"
 _SERVICES = ("producer", "ingest")
 GROUPS: dict[str, tuple[str, ...]] = {
     SERVE: _SERVICES,
-    DEFAULT: ("postgres", "kafka", "recorder", *_SERVICES),
+    DEFAULT: ("postgres", "kafka", "connect", "recorder", *_SERVICES),
     ALL: tuple(SERVERS),
 }
 

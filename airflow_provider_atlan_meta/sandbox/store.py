@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from airflow_provider_atlan_meta.config.connections import POSTGRES, POSTGRES_ADMIN, POSTGRES_READER
+from airflow_provider_atlan_meta.config.connections import (
+    POSTGRES,
+    POSTGRES_ADMIN,
+    POSTGRES_CDC,
+    POSTGRES_READER,
+)
 from airflow_provider_atlan_meta.sandbox.home import Home
 from airflow_provider_atlan_meta.sandbox.postgres import (
     SUPERUSER,
@@ -16,8 +21,9 @@ from airflow_provider_atlan_meta.sandbox.server import Offer, Site, missing_modu
 
 NAME = "postgres"
 DATABASE = "meta"
-_ROLES = {POSTGRES: "meta_ingest", POSTGRES_READER: "meta_reader"}
-_LATER_ROLES = ("meta_consumer", "meta_cdc")
+CDC_ROLE = "meta_cdc"
+_ROLES = {POSTGRES: "meta_ingest", POSTGRES_READER: "meta_reader", POSTGRES_CDC: CDC_ROLE}
+_LATER_ROLES = ("meta_consumer",)
 
 
 def _finish(site: Site) -> None:

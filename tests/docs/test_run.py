@@ -25,7 +25,7 @@ from airflow_provider_atlan_meta.testing.records import produce, webhook_record
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[2]
-RUNNABLE = ("README.md", "docs/producer.md", "docs/ingest.md", "docs/sandbox.md")
+RUNNABLE = ("README.md", "docs/producer.md", "docs/ingest.md", "docs/sandbox.md", "docs/change-capture.md")
 # done, and done but some records were rejected: other tests' dead letters may lie in a kept sandbox's topic
 ALLOWED = {"atlan-meta ingest": (0, 3), "atlan-meta replay": (0, 3)}
 _NEXT = "--- what follows is of the next block"

@@ -22,6 +22,7 @@ from airflow_provider_atlan_meta.sandbox.home import is_free, parse_tenants
 from airflow_provider_atlan_meta.sandbox.isolation import Database, Topics
 from airflow_provider_atlan_meta.sandbox.kafka import REBALANCE_DELAY_VARIABLE
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
+from airflow_provider_atlan_meta.sandbox.registry import SERVERS
 
 pytestmark = pytest.mark.integration
 
@@ -51,7 +52,7 @@ def _wait(condition: Callable[[], bool], seconds: float = 30) -> None:
 def _assert_nothing_left(home: Path) -> None:
     box = Sandbox(home)
     assert [s.name for s in box.status() if s.state != "stopped"] == []
-    for name in ("postgres", "kafka", "recorder", "producer", "ingest", "airflow-db", "airflow"):
+    for name in SERVERS:
         assert processes.family(None, box.home.member(name)) == []
     ports = json.loads((home / "ports.json").read_text())
     assert [name for name, port in ports.items() if not is_free(port)] == []

@@ -22,6 +22,7 @@ from airflow_provider_atlan_meta.bundles import PackagedDagBundle
 from airflow_provider_atlan_meta.config.settings import SETTINGS
 from airflow_provider_atlan_meta.core.connection import parse_connection
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
+from airflow_provider_atlan_meta.hooks.connect import ConnectHook
 from airflow_provider_atlan_meta.hooks.connections import connection_info, info_of
 from airflow_provider_atlan_meta.hooks.kafka import KafkaHook
 from airflow_provider_atlan_meta.hooks.montecarlo import MonteCarloHook
@@ -72,15 +73,16 @@ def test_every_setting_is_in_the_config_section() -> None:
     assert list(options) == [setting.name for setting in SETTINGS]
 
 
-def test_airflow_lists_the_provider_with_its_connection_type() -> None:
+@pytest.mark.parametrize("kind", [MonteCarloHook, ConnectHook])
+def test_airflow_lists_the_provider_with_its_connection_types(kind: Any) -> None:
     managers: list[Any] = [ProvidersManager, ProvidersManagerTaskRuntime]
     known, runtime = (manager() for manager in managers)
 
     assert PACKAGE in known.providers
-    hook = runtime.hooks["atlan_meta_montecarlo"]
+    hook = runtime.hooks[kind.conn_type]
     assert hook is not None
-    assert (hook.package_name, hook.hook_name) == (PACKAGE, MonteCarloHook.hook_name)
-    assert hook.connection_id_attribute_name == MonteCarloHook.conn_name_attr
+    assert (hook.package_name, hook.hook_name) == (PACKAGE, kind.hook_name)
+    assert hook.connection_id_attribute_name == kind.conn_name_attr
 
 
 def test_the_secrets_of_the_form_are_masked_fields() -> None:
@@ -246,3 +248,15 @@ def test_the_connection_test_of_kafka_says_what_is_wrong(monkeypatch: pytest.Mon
 
     assert not ok
     assert "bootstrap.servers" in text
+
+
+def test_the_connection_test_of_connect_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = {"conn_type": "atlan_meta_connect", "host": "http://127.0.0.1", "port": 1}
+    monkeypatch.setenv("AIRFLOW_CONN_NOBODY", json.dumps(nobody))
+    monkeypatch.setenv("AIRFLOW_CONN_EMPTY", json.dumps({"conn_type": "atlan_meta_connect"}))
+
+    answers = [ConnectHook(conn_id).test_connection() for conn_id in ("nobody", "empty")]
+
+    assert [ok for ok, _ in answers] == [False, False]
+    assert "no answer" in answers[0][1]
+    assert "needs a host" in answers[1][1]

@@ -103,6 +103,13 @@ def test_one_look_alone_is_never_healthy() -> None:
     assert codes(look(), None) == {"no_progress"}
 
 
+def test_a_recovery_that_was_interrupted_is_not_over() -> None:
+    now = replace(look(), owed_since="2026-11-25T00:00:00+00:00")
+
+    assert judge(now, FIRST).is_lost
+    assert "changes since 2026-11-25T00:00:00+00:00" in judge(now, FIRST).describe()
+
+
 # What Connect does say.
 
 

@@ -72,9 +72,10 @@ def test_a_jar_that_cannot_be_had_names_the_cure() -> None:
         downloads.install("thing", lambda _text: None, fails)
 
 
-def test_kafkas_lock_names_every_jar_once_with_its_sha256(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["kafka", "connect"])
+def test_a_lock_names_every_jar_once_with_its_sha256(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.undo()
-    jars = downloads.read_lock("kafka")
+    jars = downloads.read_lock(name)
     assert len({jar.coordinate for jar in jars}) == len(jars) > 40
     assert all(len(bytes.fromhex(jar.sha256)) == 32 and jar.coordinate.count(":") == 2 for jar in jars)
 

@@ -34,7 +34,14 @@ def test_airflow_brings_the_stores_its_dags_work_on() -> None:
 def test_serve_stands_for_our_services_and_the_default_has_them() -> None:
     assert expand(["serve"]) == ["producer", "ingest"]
     assert expand(["kafka", "serve", "kafka"]) == ["kafka", "producer", "ingest"]
-    assert set(GROUPS[DEFAULT]) == {"postgres", "kafka", "recorder", "producer", "ingest"}
+    assert set(GROUPS[DEFAULT]) == {
+        "postgres",
+        "kafka",
+        "connect",
+        "recorder",
+        "producer",
+        "ingest",
+    }
 
 
 def test_an_unknown_name_is_told_what_there_is() -> None:
