@@ -60,9 +60,6 @@ class MetadataEvent(EventHead, frozen=True, gc=False, kw_only=True):
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(MetadataEvent)
-_HEAD_DECODER = msgspec.json.Decoder(EventHead)
-_DATA = b',"data":'
-_CLOSING_BRACE = ord("}")
 
 
 def encode_event(event: MetadataEvent) -> bytes:
@@ -78,20 +75,6 @@ def decode_event(value: bytes) -> MetadataEvent:
         return _DECODER.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RejectedError("record is not a MetadataEvent", detail=_where(error)) from None
-
-
-def cut_event(value: bytes) -> tuple[EventHead, bytes] | None:
-    """The envelope and its ``data``, without looking into the latter: whoever decodes it proves that it is JSON.
-
-    None: the value is not written the way ``encode_event`` writes it, with ``data`` last; it may still be an event.
-    """
-    cut = value.find(_DATA)
-    if cut < 0 or value[-1] != _CLOSING_BRACE:
-        return None
-    try:
-        return _HEAD_DECODER.decode(value[:cut] + b"}"), value[cut + len(_DATA) : -1]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def event_headers(event: MetadataEvent, received_at_ms: int, traceparent: bytes | None = None) -> Headers:
