@@ -173,6 +173,14 @@ def is_changed(change: ChangeEvent, column: str) -> bool | None:
     return row[column] is not None if row is not None and column in row else None
 
 
+def changed_columns(change: ChangeEvent) -> tuple[str, ...] | None:
+    """The columns for which ``is_changed``; None: the change does not say."""
+    if change.changed is not None:
+        return tuple(change.changed)
+    row = change.after if change.op == "created" else change.before if change.op == "deleted" else None
+    return None if row is None else tuple([column for column, value in row.items() if value is not None])
+
+
 def completed(
     change: ChangeEvent, *, after: Mapping[str, Any] | None = None, before: Mapping[str, Any] | None = None
 ) -> ChangeEvent:

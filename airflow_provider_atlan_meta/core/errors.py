@@ -7,9 +7,12 @@ AtlanMetaError
 ├── RejectedError       this one record will never work: dead letter, the batch goes on
 └── TerminalError       no retry helps: stop (Airflow: FAIL)
     └── ConfigurationError   wrong usage or settings: the command line answers 2
+        └── PatternError     a subscription's pattern says what the language does not know
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class AtlanMetaError(Exception):
@@ -60,6 +63,25 @@ class TerminalError(AtlanMetaError):
 
 class ConfigurationError(TerminalError):
     """A setting, connection or argument is missing or wrong."""
+
+
+class PatternError(ConfigurationError):
+    """A pattern that cannot be understood, told whole.
+
+    :param problems: path in the pattern (keys and positions) and what is wrong there, with its cure.
+    """
+
+    def __init__(self, problems: Sequence[tuple[tuple[str | int, ...], str]]) -> None:
+        super().__init__("; ".join(f"{spelled_path(path)}: {text}" for path, text in problems))
+        self.problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.problems,))
+
+
+def spelled_path(path: Sequence[str | int]) -> str:
+    """``("status", "to", 0)`` as people write it: ``match.status.to[0]``."""
+    return "match" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
 
 
 def _rebuild(kind: type[AtlanMetaError], message: str, keywords: dict[str, object]) -> AtlanMetaError:

@@ -12,6 +12,7 @@ from airflow_provider_atlan_meta.core.errors import (
     AtlanMetaError,
     ConfigurationError,
     LeaseLostError,
+    PatternError,
     RejectedError,
     RowsMovedError,
     TerminalError,
@@ -27,6 +28,7 @@ EXAMPLES = [
     RejectedError("no value"),
     TerminalError("stop"),
     ConfigurationError("set it"),
+    PatternError([(("status", "to", 0), "no operator 'regex'")]),
 ]
 
 
@@ -57,3 +59,9 @@ def test_a_branch_says_retry_set_aside_or_stop_and_never_two_of_them() -> None:
 def test_a_rejection_s_text_is_its_reason_and_where() -> None:
     assert str(RejectedError("no value", detail="a tombstone")) == "no value: a tombstone"
     assert str(RejectedError("no value")) == "no value"
+
+
+def test_a_pattern_s_problems_name_their_places() -> None:
+    error = PatternError([(("status", "to", 0), "empty"), ((), "no mapping")])
+
+    assert str(error) == "match.status.to[0]: empty; match: no mapping"
