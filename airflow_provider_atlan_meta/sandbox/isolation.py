@@ -1,4 +1,4 @@
-"""Databases and topics of one's own on a running sandbox, for tests and benchmarks."""
+"""Databases, topics and change connectors of one's own on a running sandbox, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import os
 from dataclasses import dataclass, field
 from itertools import count
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow_provider_atlan_meta.config.connections import (
+    CONNECT,
     KAFKA,
     POSTGRES,
     POSTGRES_ADMIN,
+    POSTGRES_CDC,
     POSTGRES_READER,
     Connections,
 )
@@ -21,6 +23,13 @@ from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.sandbox import environment, store
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
 from airflow_provider_atlan_meta.sandbox.postgres import admin_connection, create_database
+
+if TYPE_CHECKING:
+    from airflow_provider_atlan_meta.services.capture import (
+        CaptureConnections,
+        CaptureOutcome,
+        CaptureRequest,
+    )
 
 _ANSWER_SECONDS = 30
 _numbers = count(1)
@@ -53,6 +62,24 @@ class Topics:
     environ: dict[str, str] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class ChangeCapture:
+    """A change connector from a database to topics, not applied yet. ``environ`` is that of both, and its names.
+
+    :param topic: where its changes go.
+    """
+
+    topic: str
+    connections: CaptureConnections
+    request: CaptureRequest
+    environ: dict[str, str] = field(repr=False)
+
+    def apply(self) -> CaptureOutcome:
+        from airflow_provider_atlan_meta.services.capture import ensure_change_capture
+
+        return ensure_change_capture(self.connections, self.request)
+
+
 class Isolation:
     """Makes them, and takes them away at the end. postgres, or kafka, must run.
 
@@ -65,6 +92,7 @@ class Isolation:
         self._template = f"template_{uuid4().hex[:8]}"
         self._databases: list[str] = []
         self._topics: list[str] = []
+        self._captures: list[ChangeCapture] = []
 
     def __enter__(self) -> Isolation:
         return self
@@ -95,8 +123,6 @@ class Isolation:
 
     def new_topics(self, partitions: int = 12) -> Topics:
         """Events and dead letters under a new prefix."""
-        from confluent_kafka.cimpl import NewTopic
-
         environ = {
             **self._sandbox.variables(),
             "AIRFLOW__ATLAN_META__TOPIC_PREFIX": f"t{uuid4().hex[:8]}",
@@ -104,19 +130,55 @@ class Isolation:
         }
         settings = Settings(environ)
         names = [settings.topic("events"), settings.topic("dead-letter")]
-        config = {"max.message.bytes": str(4 << 20), "cleanup.policy": "delete"}
-        wanted = [NewTopic(name, partitions, 1, config=config) for name in names]
-        client = self._admin()
-        for future in client.create_topics(wanted).values():
-            future.result(_ANSWER_SECONDS)
-        self._topics += names
+        self._create_topics(names, partitions)
         kafka = Connections(settings, environ).get(KAFKA)
         return Topics(settings.text("topic_prefix"), names[0], names[1], kafka, environ)
+
+    def new_capture(self, database: Database, topics: Topics) -> ChangeCapture:
+        """Connector and slot bear the database's name. connect must run."""
+        from airflow_provider_atlan_meta.services.capture import CaptureConnections, CaptureRequest
+
+        names = {"CONNECTOR": f"changes-{database.name}", "SLOT": f"changes_{database.name}"}
+        environ = {
+            **topics.environ,
+            **self._sandbox.variables(),
+            **database.environ,
+            **{f"AIRFLOW__ATLAN_META__CAPTURE_{key}": name for key, name in names.items()},
+        }
+        environ |= {key: topics.environ[key] for key in topics.environ if "__TOPIC_" in key}
+        settings = Settings(environ)
+        topic = settings.topic("changes")
+        self._create_topics([topic], settings.integer("topic_partitions"))
+        connect, cdc, admin = map(Connections(settings, environ).get, (CONNECT, POSTGRES_CDC, POSTGRES_ADMIN))
+        made = ChangeCapture(
+            topic,
+            CaptureConnections(connect=connect, cdc=cdc, admin=admin),
+            CaptureRequest.from_settings(settings),
+            environ,
+        )
+        self._captures.append(made)
+        return made
+
+    def remove_capture(self, capture: ChangeCapture) -> None:
+        """Connector, position and slot, as far as their servers run."""
+        from airflow_provider_atlan_meta.services.capture import Capture
+
+        self._captures.remove(capture)
+        with Capture(capture.connections, capture.request) as made:
+            if self._sandbox.is_running("connect"):
+                made.stop()
+                made.client.delete_offsets(capture.request.connector)
+                made.client.delete(capture.request.connector)
+            if self._sandbox.is_running(store.NAME):
+                with made.store() as session:
+                    session.drop_slot(capture.request.slot)
 
     def close(self) -> None:
         """Drops what was made; a server that no longer runs is left alone."""
         from psycopg import sql
 
+        for capture in list(self._captures):
+            self.remove_capture(capture)
         if self._databases and self._sandbox.is_running(store.NAME):
             with admin_connection(self._sandbox.home, store.NAME, "postgres") as connection:
                 for name in [*self._databases, self._template]:
@@ -136,6 +198,15 @@ class Isolation:
             create_database(connection, self._template)
         environ = environment.connection_variables(store.connections(home, self._template))
         runner.migrate(Connections(environ=environ).get(POSTGRES_ADMIN))
+
+    def _create_topics(self, names: list[str], partitions: int) -> None:
+        from confluent_kafka.cimpl import NewTopic
+
+        config = {"max.message.bytes": str(4 << 20), "cleanup.policy": "delete"}
+        wanted = [NewTopic(name, partitions, 1, config=config) for name in names]
+        for future in self._admin().create_topics(wanted).values():
+            future.result(_ANSWER_SECONDS)
+        self._topics += names
 
     def _admin(self) -> Any:
         from confluent_kafka.admin import AdminClient
