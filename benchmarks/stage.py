@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -45,6 +46,8 @@ def servers(members: Sequence[str]) -> Iterator[Sandbox]:
 
 @contextmanager
 def isolation(members: Sequence[str]) -> Iterator[Isolation]:
+    # Airflow, once imported for a peer, has alembic tell of every migration
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     with servers(members) as sandbox, Isolation(sandbox) as made:
         yield made
 
