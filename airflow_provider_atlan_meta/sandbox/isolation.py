@@ -204,7 +204,8 @@ class Isolation:
 
         config = {"max.message.bytes": str(4 << 20), "cleanup.policy": "delete"}
         wanted = [NewTopic(name, partitions, 1, config=config) for name in names]
-        for future in self._admin().create_topics(wanted).values():
+        client = self._admin()  # its answers die with it
+        for future in client.create_topics(wanted).values():
             future.result(_ANSWER_SECONDS)
         self._topics += names
 
