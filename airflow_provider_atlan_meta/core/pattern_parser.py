@@ -146,11 +146,8 @@ class _Parser:
                 found, out[name] = self._alternatives(
                     values, place, lambda one, at: self._nested(one, at, inner, make)
                 )
-            elif is_operator(name) and not inner:
-                self.problems.append((place, f"an operator stands in a list: [{{{name}: ...}}]"))
-                continue
-            elif name in SIDES and not inner:
-                self.problems.append((place, "a transition has from and to, and nothing else"))
+            elif not inner and (name in SIDES or is_operator(name)):
+                self.problems.append((place, _misplaced(name)))
                 continue
             else:
                 found, out[name] = self._nested(values, place, (*inner, name), make)
@@ -213,6 +210,12 @@ class _Parser:
 
 def _leaf_maker(column: str, read: ColumnReader) -> _MakeLeaf:
     return lambda path, inner, values: section_leaf(path, column, inner, values, read)
+
+
+def _misplaced(name: str) -> str:
+    if name in SIDES:
+        return "a transition is {from: [...], to: [...]} of a column at the top, and nothing else"
+    return f"an operator stands in a list: [{{{name}: ...}}]"
 
 
 def _listed(word: str, known: Sequence[str]) -> str:
