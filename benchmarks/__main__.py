@@ -32,9 +32,10 @@ BENCHMARKS = {
     "B4": "b4_micro_batch",
     "B11": "b11_webhook",
     "B12": "b12_growth",
+    "B17": "b17_rules",
     "B5": "b5_dag_lane",
 }
-QUICK = ("B1", "B2", "B2'", "B3", "B4", "B11")
+QUICK = ("B1", "B2", "B2'", "B3", "B4", "B11", "B17")
 _COLOURS = {"pass": "green", "near": "yellow", "miss": "red", "reported": "dim"}
 
 _out = Console(width=None if sys.stdout.isatty() else 170)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 Path = tuple[str | int, ...]
 Problems = list[tuple[Path, str]]
 Test = Callable[[Any], bool]
-Where = Literal["prefix", "suffix", "within"]
+Where = Literal["prefix", "suffix", "within", "folded"]
 
 MAX_VALUES = 1000
 MAX_TEXT = 1024
@@ -46,6 +46,18 @@ _MEANT = {
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What a text has to hold; ``folded``: all there is in it but for the case.
+
+    :ivar decides: whether every text that holds it fits.
+    """
+
+    where: Where
+    text: str
+    decides: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Values:
     """Alternatives for one field, compiled.
 
@@ -54,7 +66,7 @@ class Values:
     :ivar accepts_one: the same for what is no array, cheaper.
     :ivar accepts_absent: whether a field that is not there fits.
     :ivar strings: set where nothing but these texts fits.
-    :ivar part: set where nothing fits that lacks this part, and where in a text it has to be.
+    :ivar part: set where nothing fits that lacks this part of a text.
     """
 
     source: list[Any]
@@ -62,7 +74,7 @@ class Values:
     accepts_one: Test
     accepts_absent: bool
     strings: frozenset[str] | None
-    part: tuple[Where, str] | None
+    part: Part | None
 
 
 def parse_values(source: Any, path: Path, problems: Problems) -> Values:
@@ -134,20 +146,22 @@ class _Alternatives:
         )
 
 
-def _part(source: Sequence[Any]) -> tuple[Where, str] | None:
+def _part(source: Sequence[Any]) -> Part | None:
     """Of a single operator on a single text."""
-    name, text = (
-        next(iter(source[0].items()), ("", "")) if len(source) == 1 and type(source[0]) is dict else ("", "")
-    )
+    alone = source[0] if len(source) == 1 else None
+    name, text = next(iter(alone.items())) if type(alone) is dict and alone else ("", None)
     text = text[0] if type(text) is list and len(text) == 1 else text
     if type(text) is not str:
         return None
     if name == "prefix":
-        return "prefix", text
+        return Part("prefix", text)
     if name == "suffix":
-        return "suffix", text
-    longest = max(_parts(text, (), []), key=len) if name == "wildcard" else ""
-    return ("within", longest) if longest else None
+        return Part("suffix", text)
+    if name == "equals-ignore-case":
+        return Part("folded", text.casefold())
+    parts = _parts(text, (), []) if name == "wildcard" else [""]
+    longest = max(parts, key=len)
+    return Part("within", longest, decides=parts == ["", longest, ""]) if longest else None
 
 
 def is_operator(name: str) -> bool:

@@ -101,10 +101,9 @@ def row_leaf(path: Path, column: str, inner: Sequence[str], values: Values) -> L
     find = _found_in_row(column, inner)
     if inner or values.accepts_absent:
         return Leaf(path, values.source, _any_value(find, values), find, _OPERATORS)
+    key = _column_key(column, values, decides=True)
     if values.strings is None:
-        test = _value_of(column, values)
-        return Leaf(path, values.source, test, find, _OPERATORS, _column_key(column, values))
-    key = Key(f"row.{column}", values.strings, decides=True)
+        return Leaf(path, values.source, _value_of(column, values), find, _OPERATORS, key)
     return Leaf(path, values.source, _text_of(column, values.strings), find, _LOOKUP, key)
 
 
@@ -141,7 +140,7 @@ def transition_leaf(path: Path, column: str, read: ColumnReader, values: Values)
         return Unchanged(value) if is_changed(change, column) is False else value
 
     # what a row became is what the row of the change holds; a deleted one became null, which is no text
-    key = _column_key(column, values) if read is after_of else None
+    key = _column_key(column, values, decides=False) if read is after_of else None
     return Leaf(path, values.source, test, find, _TRANSITION, key)
 
 
@@ -164,10 +163,14 @@ def changed_leaf(path: Path, columns: Sequence[str]) -> Leaf:
     return Leaf(path, list(columns), test, find, _CHANGED)
 
 
-def _column_key(column: str, values: Values) -> Key | None:
+def _column_key(column: str, values: Values, *, decides: bool) -> Key | None:
+    place = f"row.{column}"
     if values.strings is not None:
-        return Key(f"row.{column}", values.strings)
-    return None if values.part is None else Key(f"row.{column}", frozenset([values.part[1]]), values.part[0])
+        return Key(place, values.strings, decides=decides)
+    part = values.part
+    if part is None:
+        return None
+    return Key(place, frozenset([part.text]), part.where, decides=decides and part.decides)
 
 
 def value_at(value: Any, inner: Sequence[str]) -> Any:

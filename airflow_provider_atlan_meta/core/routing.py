@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from airflow_provider_atlan_meta.core.changes import ABSENT, OPS, ChangeEvent
+from airflow_provider_atlan_meta.core.conditions import Where
 from airflow_provider_atlan_meta.core.errors import ConfigurationError, PatternError
 from airflow_provider_atlan_meta.core.leaves import Key, LeafTest, Row, row_of
 from airflow_provider_atlan_meta.core.patterns import LeafExplanation, Pattern, explain
@@ -60,11 +61,19 @@ class Explanation:
 
 
 class _Entry(NamedTuple):
-    """A subscription in the index. ``test``: what is left to ask once kind and op were looked up."""
+    """A subscription in the index. ``test``: what is left to ask of what the index has led to."""
 
     position: int
     subscription: Subscription
     test: LeafTest | None
+
+
+_HOLDS: Mapping[Where, Callable[[str, str], bool]] = {
+    "prefix": str.startswith,
+    "suffix": str.endswith,
+    "within": str.__contains__,
+    "folded": lambda value, text: value.casefold() == text,
+}
 
 
 @dataclass(slots=True)
@@ -72,19 +81,17 @@ class _Column:
     """Subscriptions by what their pattern needs of a column: a text, or a part of one."""
 
     by_text: dict[str, list[_Entry]] = field(default_factory=dict)
-    by_part: dict[str, list[tuple[str, _Entry]]] = field(default_factory=dict)
+    by_part: dict[Where, list[tuple[str, _Entry]]] = field(default_factory=dict)
 
     def candidates(self, value: str) -> Sequence[_Entry]:
         found = self.by_text.get(value, ())
         if not self.by_part:
             return found
-        parts = self.by_part
-        return [
-            *found,
-            *[entry for text, entry in parts.get("prefix", ()) if value.startswith(text)],
-            *[entry for text, entry in parts.get("suffix", ()) if value.endswith(text)],
-            *[entry for text, entry in parts.get("within", ()) if text in value],
-        ]
+        led_to = list(found)
+        for where, pairs in self.by_part.items():
+            holds = _HOLDS[where]
+            led_to += [entry for text, entry in pairs if holds(value, text)]
+        return led_to
 
     def entries(self) -> Iterator[_Entry]:
         for entries in self.by_text.values():
@@ -101,6 +108,7 @@ class _Bucket:
     columns: dict[str, _Column] = field(default_factory=dict)
 
 
+_Placed = tuple[int, Subscription]
 _Buckets = dict[str, dict[str, _Bucket]]
 OnAbsent = Callable[[Subscription], None]
 
@@ -118,11 +126,10 @@ class Router:
     def __init__(self, subscriptions: Iterable[Subscription]) -> None:
         self.subscriptions = tuple(subscriptions)
         _check(self.subscriptions)
-        by_tenant: dict[str, list[_Entry]] = defaultdict(list)
+        by_tenant: dict[str, list[_Placed]] = defaultdict(list)
         for position, one in enumerate(self.subscriptions):
             if one.enabled:
-                test = one.match.compiled.test_without(("kind", "op"))
-                by_tenant[one.tenant].append(_Entry(position, one, test))
+                by_tenant[one.tenant].append((position, one))
         every = by_tenant.pop(EVERY_TENANT, [])
         self._every = _buckets(every)
         self._tenants = {tenant: _buckets([*own, *every]) for tenant, own in by_tenant.items()}
@@ -207,14 +214,16 @@ def _check(subscriptions: tuple[Subscription, ...]) -> None:
             raise ConfigurationError(f"subscription {one.name!r}: {error}") from error
 
 
-def _buckets(entries: Iterable[_Entry]) -> _Buckets:
-    keys = {entry.position: tuple(entry.subscription.match.compiled.keys()) for entry in entries}
+def _buckets(subscriptions: Sequence[_Placed]) -> _Buckets:
+    keys = {position: tuple(one.match.compiled.keys()) for position, one in subscriptions}
     shared = Counter(pair for found in keys.values() for key in found for pair in _pairs(key))
     kinds = {text for found in keys.values() for key in found if key.place == "kind" for text in key.texts}
     buckets: _Buckets = {kind: {op: _Bucket() for op in OPS} for kind in (*kinds, _OTHER)}
-    for entry in entries:
-        found = keys[entry.position]
+    for position, one in subscriptions:
+        found = keys[position]
         best = _best(found, shared)
+        looked_up = ("kind", "op", best.place) if best else ("kind", "op")
+        entry = _Entry(position, one, one.match.compiled.test_without(looked_up))
         for kind, by_op in buckets.items():
             for op, bucket in by_op.items():
                 if _fits(found, "kind", kind) and _fits(found, "op", op):
