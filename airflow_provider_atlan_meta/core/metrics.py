@@ -79,7 +79,9 @@ DEFINITIONS: tuple[MetricDefinition, ...] = (
     MetricDefinition("atlan_meta_ingest_changes_total", "counter", "Effective changes of incidents."),
     MetricDefinition("atlan_meta_ingest_batches_total", "counter", "Transactions: rows and cursor together."),
     MetricDefinition(
-        "atlan_meta_ingest_restarts_total", "counter", "Times the service read everything from the ledger anew."
+        "atlan_meta_ingest_restarts_total",
+        "counter",
+        "Times the service read everything from the ledger anew.",
     ),
     MetricDefinition("atlan_meta_ingest_owned_partitions", "gauge", "Partitions this process has leased."),
 )

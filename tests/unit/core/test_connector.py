@@ -61,9 +61,7 @@ def test_exactly_once_is_required_not_hoped_for() -> None:
     assert profile(connector())["exactly.once.support"] == "required"
 
 
-@pytest.mark.parametrize(
-    "password", ["hunter2", "x${file:/a:b}", "${file:/a:b}${file:/a:c}"]
-)
+@pytest.mark.parametrize("password", ["hunter2", "x${file:/a:b}", "${file:/a:b}${file:/a:c}"])
 def test_a_password_that_is_no_reference_is_refused_and_not_repeated(password: str) -> None:
     with pytest.raises(ConfigurationError, match=r"database\.password: .*\$\{file:") as refused:
         profile(connector(password=password))
