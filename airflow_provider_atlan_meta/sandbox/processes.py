@@ -270,7 +270,8 @@ def _table_of_proc() -> dict[int, _Row]:
             continue
         # the command's name may hold spaces and parentheses; the fields after the last one are numbers
         fields = stat[stat.rindex(")") + 2 :].split()
-        if fields[0] not in "ZX":
+        # a killed server's first thread may be a zombie while others still hold its sockets
+        if fields[0] not in "ZX" or int(fields[17]) > 1:
             table[int(name)] = _Row(int(fields[1]), int(fields[3]), fields[19], int(fields[21]) * _PAGE_MB)
     return table
 

@@ -94,3 +94,24 @@ def test_a_short_command_over_its_time_is_a_failure(tmp_path: Path) -> None:
     done = processes.run(["/bin/sh", "-c", "exec sleep 60"], environ=ENVIRON, seconds=0.1)
     assert done.returncode == -9
     assert "not done" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_lives_until_its_last_thread_ended(tmp_path: Path, member: str) -> None:
+    """Its sockets and files do: a port is not free yet."""
+    script = (
+        "import ctypes, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "ctypes.CDLL(None).pthread_exit(None)\n"
+    )
+    command = Command(argv=(sys.executable, "-c", script), environ=ENVIRON, folder=tmp_path)
+    process = processes.spawn(command, log=tmp_path / "logs" / "server.log", member=member)
+    assert processes.wait_for(lambda: _state(process) == "Z", 10)
+
+    assert processes.alive(process)
+    processes.kill(process, member)
+    assert not processes.alive(process)
+
+
+def _state(process: Process) -> str:
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][:1]
