@@ -2,21 +2,14 @@
 
     python -m airflow_provider_atlan_meta.testing.recorder --port 8090
 
-``/slack/api/...`` answers as Slack's Web API does (point a Slack connection's ``base_url`` at it).
-``GET /_recorded?service=slack`` lists what was called: ``{at, method, path, headers, body, status}``, tokens
-masked, oldest first, the last 10,000; ``status`` is null while a call hangs. ``DELETE /_recorded`` forgets.
-``POST /_script`` makes the next ``times`` calls of a service misbehave; scripts queue up in the order posted:
-
-====== =========================================== =======================================================
-mode   fields                                      what the caller sees
-====== =========================================== =======================================================
-status ``status`` (400-599), ``retry_after``       that status; the call has no effect
-hang   ``seconds``                                 nothing for so long, then 503; no effect
-error  ``error``, e.g. ``channel_not_found``       the service's own refusal; no effect
-====== =========================================== =======================================================
-
-All take ``service``, ``path`` (optional: its ending, e.g. ``chat.update``) and ``times`` (default 1).
-``DELETE /_script`` drops what is left.
+``/slack/api/...`` answers as Slack's Web API does (point a Slack connection's ``base_url`` at it); ``POST
+/webhook/{name}`` takes anything and answers 204. ``GET /_recorded?service=slack|webhook`` lists what was called:
+``{at, method, path, headers, body, status, applied_at}``, tokens masked, oldest first, the last 10,000; a webhook's
+body is the text exactly as received, so that its signature can be checked. ``status`` is null where nothing was
+answered (yet), ``applied_at`` where nothing came of the call (yet). ``DELETE /_recorded`` forgets.
+``POST /_limits {"service": "slack", "enforced": true}`` (or ``--slack-limits``) makes Slack's own rate limits count;
+off by default. ``POST /_script`` makes the next ``times`` calls misbehave: see ``testing.scripts``; ``DELETE
+/_script`` drops what is left.
 """
 
 from __future__ import annotations
@@ -28,8 +21,8 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -37,43 +30,15 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from airflow_provider_atlan_meta.testing.slack_api import SlackApi
+from airflow_provider_atlan_meta.testing.scripts import Script
+from airflow_provider_atlan_meta.testing.slack_api import RateLimited, SlackApi
 
 RECORDS_KEPT = 10_000
 SCRIPTS_KEPT = 1_000
 BODY_MAX_BYTES = 1 << 20
-HANG_MAX_SECONDS = 600.0
 _MASKED = "***"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Script:
-    """The next ``times`` calls of ``service`` whose path ends in ``path`` misbehave."""
-
-    service: str
-    mode: str
-    path: str = ""
-    status: int = 500
-    times: int = 1
-    seconds: float = 30.0
-    retry_after: float | None = None
-    error: str = ""
-
-    def __post_init__(self) -> None:
-        if self.service not in SERVICES:
-            raise ValueError(f"service must be one of {', '.join(SERVICES)}")
-        if self.mode not in ("status", "hang", "error"):
-            raise ValueError("mode must be status, hang or error")
-        if self.mode == "status" and not 400 <= self.status <= 599:
-            raise ValueError("status must be 400 to 599")
-        if self.mode == "error" and not self.error:
-            raise ValueError("mode error needs the service's error code in 'error'")
-        if self.times < 1 or not 0 <= self.seconds <= HANG_MAX_SECONDS:
-            raise ValueError(f"times must be at least 1 and seconds at most {HANG_MAX_SECONDS:.0f}")
-
-    def matches(self, service: str, path: str) -> bool:
-        return service == self.service and path.endswith(self.path)
 
 
 class Recorder:
@@ -90,8 +55,13 @@ class Recorder:
             "method": request.method,
             "path": request.url.path,
             "headers": _masked_headers(request),
-            "body": _readable(request.headers.get("content-type", ""), body),
+            "body": (
+                body.decode(errors="replace")
+                if service == "webhook"
+                else _readable(request.headers.get("content-type", ""), body)
+            ),
             "status": None,
+            "applied_at": None,
         }
         self.records.append({"service": service, "entry": entry})
         return entry
@@ -116,21 +86,34 @@ class Recorder:
         return None
 
 
-def build_app() -> Starlette:
+class AnswerCutError(ConnectionError):
+    """The server cannot cut its connection (a test client in the same process): it raises instead."""
+
+
+class _CuttableApp(Starlette):
+    """Knows the connection of each request, so that an answer can be lost as networks lose it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # uvicorn's send is a method of the request, which has the connection; Starlette wraps it
+        scope["recorder.connection"] = getattr(getattr(send, "__self__", None), "transport", None)
+        await super().__call__(scope, receive, send)
+
+
+def build_app(*, slack_limits: bool = False) -> Starlette:
     """An ASGI application with a memory of its own."""
-    app = Starlette(
+    app = _CuttableApp(
         routes=[
             Route("/healthz", _healthz),
             Route("/_recorded", _recorded, methods=["GET", "DELETE"]),
             Route("/_script", _script, methods=["POST", "DELETE"]),
+            Route("/_limits", _limits, methods=["POST"]),
             Route("/slack/api/{method}", _slack, methods=["GET", "POST"]),
+            Route("/webhook/{name}", _webhook, methods=["POST"]),
         ]
     )
     app.state.recorder = Recorder()
+    app.state.recorder.slack.limits_enforced = slack_limits
     return app
-
-
-SERVICES = ("slack",)
 
 
 async def _healthz(_: Request) -> Response:
@@ -165,38 +148,97 @@ def _parse_script(body: bytes) -> Script:
     return Script(**fields)
 
 
+async def _limits(request: Request) -> Response:
+    try:
+        fields = json.loads(await request.body())
+    except ValueError:
+        fields = None
+    enforced = (
+        fields.get("enforced") if isinstance(fields, dict) and fields.get("service") == "slack" else None
+    )
+    if not isinstance(enforced, bool):
+        return JSONResponse({"error": 'say {"service": "slack", "enforced": true or false}'}, status_code=400)
+    request.app.state.recorder.slack.limits_enforced = enforced
+    return Response(status_code=204)
+
+
 async def _slack(request: Request) -> Response:
     recorder: Recorder = request.app.state.recorder
-    body = await _bounded_body(request)
-    entry = recorder.record("slack", request, body or b"")
-    script = recorder.next_script("slack", request.url.path)
-    if script is not None:
-        response = await _misbehave(script)
-    elif body is None:
-        response = JSONResponse({"ok": False, "error": "request_too_large"}, status_code=413)
-    else:
-        response = JSONResponse(
-            recorder.slack.call(
+
+    def answer(body: bytes, lag_seconds: float) -> Response:
+        try:
+            called = recorder.slack.call(
                 request.path_params["method"],
                 authorization=request.headers.get("authorization", ""),
                 content_type=request.headers.get("content-type", ""),
                 body=body,
+                lag_seconds=lag_seconds,
             )
-        )
+        except RateLimited as limited:
+            return _rate_limited(str(limited.retry_after))
+        return JSONResponse(called)
+
+    return await _answered("slack", request, answer)
+
+
+async def _webhook(request: Request) -> Response:
+    return await _answered("webhook", request, lambda _body, _lag: Response(status_code=204))
+
+
+Effect = Callable[[bytes, float], Response]
+
+
+async def _answered(service: str, request: Request, effect: Effect) -> Response:
+    """Records the call and answers it as the service would, unless a script says otherwise."""
+    recorder: Recorder = request.app.state.recorder
+    body = await _bounded_body(request)
+    entry = recorder.record(service, request, body or b"")
+    script = recorder.next_script(service, request.url.path)
+    if script is not None and not script.has_effect:
+        response = await _refused(script)
+    elif body is None:
+        response = JSONResponse({"ok": False, "error": "request_too_large"}, status_code=413)
+    else:
+        if script is not None and script.mode == "delay":
+            await asyncio.sleep(script.seconds)
+        if request.method == "GET":
+            body = request.url.query.encode()
+        response = effect(body, script.seconds if script is not None and script.mode == "lag" else 0.0)
+        if response.status_code < 300:
+            entry["applied_at"] = time.time()
+        if script is not None and script.mode == "cut":
+            await _cut(request)
+            return response
     entry["status"] = response.status_code
     return response
 
 
-async def _misbehave(script: Script) -> Response:
+async def _cut(request: Request) -> None:
+    connection = request.scope.get("recorder.connection")
+    if connection is None:
+        raise AnswerCutError("the call took effect, its answer is lost")
+    connection.abort()
+    await asyncio.sleep(0.01)  # the server notices before it is given an answer to send
+
+
+async def _refused(script: Script) -> Response:
     if script.mode == "error":
         return JSONResponse({"ok": False, "error": script.error})
     if script.mode == "hang":
         await asyncio.sleep(script.seconds)
         return PlainTextResponse("upstream timed out\n", status_code=503)
-    headers = {} if script.retry_after is None else {"retry-after": f"{script.retry_after:g}"}
+    retry_after = None if script.retry_after is None else f"{script.retry_after:g}"
     if script.status == 429:
-        return JSONResponse({"ok": False, "error": "ratelimited"}, status_code=429, headers=headers)
+        return _rate_limited(retry_after)
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    if script.status < 400:
+        headers["location"] = "/webhook/redirected"
     return PlainTextResponse("scripted failure\n", status_code=script.status, headers=headers)
+
+
+def _rate_limited(retry_after: str | None) -> Response:
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    return JSONResponse({"ok": False, "error": "ratelimited"}, status_code=429, headers=headers)
 
 
 async def _bounded_body(request: Request) -> bytes | None:
@@ -239,10 +281,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="recorder", description="Records what outside services are asked.")
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
+    parser.add_argument("--slack-limits", action="store_true", help="Slack's own rate limits count")
     args = parser.parse_args(argv)
     # uvicorn drains on SIGTERM and then raises it once more: end with 0 instead of "killed"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(build_app(), host="127.0.0.1", port=args.port, access_log=False, log_level="warning")
+    app = build_app(slack_limits=args.slack_limits)
+    uvicorn.run(app, host="127.0.0.1", port=args.port, access_log=False, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Slack's side of ``chat.postMessage`` and ``chat.update``: answers, errors and limits of the real Web API.
+"""Slack's side of posting, updating and reading messages: answers, errors and limits of the real Web API.
 
 Pure protocol, no server: ``testing.recorder`` puts it behind HTTP. Everything but rate limits and broken
 requests is HTTP 200 with ``ok`` true or false, as with Slack itself.
@@ -7,8 +7,9 @@ requests is HTTP 200 with ``ok`` true or false, as with Slack itself.
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
@@ -23,10 +24,28 @@ _TEXT_MAX = {"header": 150, "section": 3_000, "context": 3_000}
 _ITEMS_MAX = {"actions": ("elements", 25), "context": ("elements", 10), "section": ("fields", 10)}
 _FIELD_TEXT_MAX = 2_000
 _TOKENS = ("xoxb-", "xoxp-", "xoxe.", "xapp-")
+_FORM = "application/x-www-form-urlencoded"
 _JSON_IN_FORM = ("blocks", "attachments", "metadata")
 _MESSAGES_KEPT = 10_000
 
+# method -> (calls, seconds, counted per channel); history as for apps of one's own workspace (tier 3)
+RATE_LIMITS: Mapping[str, tuple[int, float, bool]] = {
+    "chat.postMessage": (1, 1.0, True),
+    "chat.update": (50, 60.0, False),
+    "conversations.history": (50, 60.0, False),
+    "conversations.replies": (50, 60.0, False),
+}
+HISTORY_MAX, HISTORY_DEFAULT = 999, 100
+
 Answer = dict[str, Any]
+
+
+class RateLimited(Exception):
+    """HTTP 429. :param retry_after: whole seconds, as Slack says them."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("ratelimited")
+        self.retry_after = retry_after
 
 
 class SlackError(Exception):
@@ -52,22 +71,38 @@ class SlackApi:
     """One workspace: remembers the last 10,000 messages, so that ``chat.update`` finds what was posted.
 
     :param clock: seconds since 1970; a message's ``ts`` is made from it, unique and increasing in any case.
+    :ivar limits_enforced: whether ``RATE_LIMITS`` count.
     """
+
+    limits_enforced = False
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._last_ts = 0
         self._messages: OrderedDict[tuple[str, str], Answer] = OrderedDict()
+        self._calls: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
 
-    def call(self, method: str, *, authorization: str, content_type: str, body: bytes) -> Answer:
-        """The JSON body of Slack's answer to one Web API call."""
+    def call(
+        self, method: str, *, authorization: str, content_type: str, body: bytes, lag_seconds: float = 0.0
+    ) -> Answer:
+        """The JSON body of Slack's answer to one Web API call.
+
+        :param body: the query of a GET.
+        :param lag_seconds: history does not know of messages younger than that yet.
+        :raises RateLimited: too many calls, where limits are enforced.
+        """
         try:
-            arguments, warning = parse_arguments(content_type, body)
+            reading = method in ("conversations.history", "conversations.replies")
+            form = reading and not content_type
+            arguments, warning = parse_arguments(_FORM if form else content_type, body)
             self._authenticate(authorization, arguments)
+            self._take(method, str(arguments.get("channel") or ""))
             if method == "chat.postMessage":
                 answer = self._post(arguments)
             elif method == "chat.update":
                 answer = self._update(arguments)
+            elif reading:
+                answer = self._history(method, arguments, lag_seconds)
             else:
                 return {"ok": False, "error": "unknown_method", "req_method": method}
         except SlackError as error:
@@ -75,6 +110,49 @@ class SlackApi:
         if warning:
             answer |= {"warning": warning, "response_metadata": {"warnings": [warning]}}
         return answer
+
+    def _take(self, method: str, channel: str) -> None:
+        if not self.limits_enforced or method not in RATE_LIMITS:
+            return
+        most, seconds, per_channel = RATE_LIMITS[method]
+        calls, now = self._calls[method, channel if per_channel else ""], self._clock()
+        while calls and calls[0] <= now - seconds:
+            calls.popleft()
+        if len(calls) >= most:
+            raise RateLimited(max(1, math.ceil(calls[0] + seconds - now)))
+        calls.append(now)
+
+    def _history(self, method: str, arguments: Mapping[str, Any], lag_seconds: float) -> Answer:
+        """One page: the channel newest first (threads hidden), or a thread oldest first."""
+        channel = _required(arguments, "channel")
+        if not _is_channel_id(channel):
+            raise SlackError("channel_not_found")
+        limit = _whole(arguments, "limit", HISTORY_DEFAULT)
+        if not 1 <= limit <= HISTORY_MAX:
+            raise SlackError("invalid_limit")
+        thread = _required(arguments, "ts") if method == "conversations.replies" else ""
+        found = [message for message in self._visible(channel, lag_seconds) if _belongs(message, thread)]
+        if thread and not found:
+            raise SlackError("thread_not_found")
+        found = [message for message in found if _within(message["ts"], arguments)]
+        found.sort(key=lambda message: _ts(message["ts"]), reverse=not thread)
+        start = _cursor(arguments)
+        page = found[start : start + limit]
+        if not _is_true(arguments.get("include_all_metadata")):
+            page = [{name: one[name] for name in one if name != "metadata"} for one in page]
+        more = start + limit < len(found)
+        return {
+            "ok": True,
+            "messages": [dict(message) for message in page],
+            "has_more": more,
+            "response_metadata": {"next_cursor": f"next:{start + limit}" if more else ""},
+        }
+
+    def _visible(self, channel: str, lag_seconds: float) -> Iterator[Answer]:
+        newest = self._clock() - lag_seconds
+        for (where, ts), message in self._messages.items():
+            if where == channel and (lag_seconds <= 0 or float(ts) <= newest):
+                yield message
 
     @staticmethod
     def _authenticate(authorization: str, arguments: Mapping[str, Any]) -> None:
@@ -111,6 +189,8 @@ class SlackApi:
         if len(content["text"]) > UPDATE_TEXT_MAX:
             raise SlackError("msg_too_long")
         message.update(content)
+        if message.get("metadata") == {}:
+            del message["metadata"]
         message["edited"] = {"user": "U0123456789", "ts": self._next_ts()}
         return {"ok": True, "channel": channel, "ts": ts, "text": message["text"], "message": dict(message)}
 
@@ -165,6 +245,46 @@ def _required(arguments: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _whole(arguments: Mapping[str, Any], name: str, default: int) -> int:
+    try:
+        return int(arguments.get(name) or default)
+    except (ValueError, TypeError):
+        raise SlackError("invalid_arguments", [f"must be a number: {name}"]) from None
+
+
+def _is_true(value: Any) -> bool:
+    return value in (True, 1, "1", "true", "True")
+
+
+def _ts(text: Any) -> tuple[int, int]:
+    seconds, _, micros = str(text).partition(".")
+    try:
+        return int(seconds), int(f"{micros:0<6}"[:6])
+    except ValueError:
+        raise SlackError("invalid_ts_latest") from None
+
+
+def _within(ts: str, arguments: Mapping[str, Any]) -> bool:
+    """Between ``oldest`` and ``latest``, which count only with ``inclusive``."""
+    at, inclusive = _ts(ts), _is_true(arguments.get("inclusive"))
+    oldest, latest = arguments.get("oldest"), arguments.get("latest")
+    if oldest and (at < _ts(oldest) or (at == _ts(oldest) and not inclusive)):
+        return False
+    return not latest or at < _ts(latest) or (at == _ts(latest) and inclusive)
+
+
+def _belongs(message: Mapping[str, Any], thread: str) -> bool:
+    root: str = message.get("thread_ts", message["ts"])
+    return root == thread if thread else root == message["ts"]
+
+
+def _cursor(arguments: Mapping[str, Any]) -> int:
+    cursor = str(arguments.get("cursor") or "next:0")
+    if not cursor.startswith("next:") or not cursor[5:].isdigit():
+        raise SlackError("invalid_cursor")
+    return int(cursor[5:])
+
+
 def _is_channel_id(channel: str) -> bool:
     return channel[:1] in ("C", "G", "D") and channel.isalnum() and channel.isupper() and len(channel) >= 9
 
@@ -188,7 +308,9 @@ def _content(arguments: Mapping[str, Any]) -> Answer:
         content["blocks"] = blocks
     metadata = arguments.get("metadata")
     if metadata is not None:
-        if not isinstance(metadata, dict) or not {"event_type", "event_payload"} <= metadata.keys():
+        if metadata != {} and (
+            not isinstance(metadata, dict) or not {"event_type", "event_payload"} <= metadata.keys()
+        ):
             raise SlackError("invalid_metadata_format")
         content["metadata"] = metadata
     return content

@@ -11,7 +11,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from airflow_provider_atlan_meta.testing import recorder as recorder_module
-from airflow_provider_atlan_meta.testing.recorder import build_app
+from airflow_provider_atlan_meta.testing.clock import ManualClock
+from airflow_provider_atlan_meta.testing.recorder import AnswerCutError, build_app
+from airflow_provider_atlan_meta.testing.slack_api import RateLimited, SlackApi
 
 SAMPLES = Path(__file__).parents[2] / "fixtures" / "slack"
 TOKEN = {"authorization": "Bearer xoxb-example"}
@@ -190,7 +192,7 @@ def test_every_call_is_remembered_without_its_token(client: TestClient) -> None:
     post(client)
     client.post(POST, data={"token": "xoxb-secret", "channel": "C0123456789", "text": "hello"})
     first, second = client.get("/_recorded?service=slack").json()
-    assert first.keys() == {"at", "method", "path", "headers", "body", "status"}
+    assert first.keys() == {"at", "method", "path", "headers", "body", "status", "applied_at"}
     assert (first["method"], first["path"], first["status"]) == ("POST", POST, 200)
     assert first["body"] == {"channel": "C0123456789", "text": "hello"}
     assert first["headers"]["authorization"] == "Bearer ***"
@@ -278,3 +280,171 @@ def test_a_body_above_one_mebibyte_is_refused_and_memory_stays_bounded(client: T
 
 def test_the_recorder_says_that_it_is_up(client: TestClient) -> None:
     assert client.get("/healthz").status_code == 200
+
+
+# ---- metadata and history
+
+
+METADATA = {"event_type": "atlan_meta_delivery", "event_payload": {"delivery_id": "d-1"}}
+
+
+def history(client: TestClient, method: str = "conversations.history", **arguments: Any) -> dict[str, Any]:
+    asked = {"channel": "C0123456789", "include_all_metadata": "true"} | arguments
+    body: dict[str, Any] = client.get(f"/slack/api/{method}", params=asked, headers=TOKEN).json()
+    return body
+
+
+def test_history_tells_metadata_only_when_asked(client: TestClient) -> None:
+    ts = post(client, metadata=METADATA)["ts"]
+
+    (message,) = history(client)["messages"]
+    assert (message["ts"], message["metadata"]) == (ts, METADATA)
+    (bare,) = history(client, include_all_metadata="false")["messages"]
+    assert "metadata" not in bare
+
+
+def test_an_update_keeps_metadata_replaces_it_or_takes_it_away(client: TestClient) -> None:
+    update = {"channel": "C0123456789", "ts": post(client, metadata=METADATA)["ts"], "text": "next"}
+    seen = []
+    for more in ({}, {"metadata": METADATA | {"event_type": "other"}}, {"metadata": {}}):
+        assert client.post(UPDATE, json=update | more, headers=TOKEN).json()["ok"] is True
+        seen.append(history(client)["messages"][0].get("metadata", {}).get("event_type"))
+    assert seen == ["atlan_meta_delivery", "other", None]
+
+
+def test_history_comes_newest_first_in_pages_of_the_asked_size(client: TestClient) -> None:
+    stamps = [post(client, text=str(number))["ts"] for number in range(5)]
+    pages, cursor = [], ""
+    while True:
+        page = history(client, limit=2, cursor=cursor)
+        pages.append([message["ts"] for message in page["messages"]])
+        cursor = page["response_metadata"]["next_cursor"]
+        assert page["has_more"] is bool(cursor)
+        if not cursor:
+            break
+    assert pages == [[stamps[4], stamps[3]], [stamps[2], stamps[1]], [stamps[0]]]
+
+
+def test_the_ends_of_a_time_window_count_only_when_inclusive(client: TestClient) -> None:
+    first, second, third = (post(client)["ts"] for _ in range(3))
+    window = {"oldest": first, "latest": third}
+    assert [one["ts"] for one in history(client, **window)["messages"]] == [second]
+    both = history(client, **window, inclusive="true")["messages"]
+    assert [one["ts"] for one in both] == [third, second, first]
+
+
+def test_answers_in_a_thread_are_in_its_replies_not_in_the_channel(client: TestClient) -> None:
+    root = post(client)["ts"]
+    reply = post(client, thread_ts=root)["ts"]
+    assert [one["ts"] for one in history(client)["messages"]] == [root]
+    replies = history(client, "conversations.replies", ts=root)["messages"]
+    assert [one["ts"] for one in replies] == [root, reply]
+    assert history(client, "conversations.replies", ts="1.000001")["error"] == "thread_not_found"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"channel": "#alerts"}, "channel_not_found"),
+        ({"limit": 1_000}, "invalid_limit"),
+        ({"limit": "many"}, "invalid_arguments"),
+        ({"cursor": "somewhere"}, "invalid_cursor"),
+    ],
+)
+def test_history_of_nowhere_is_refused(client: TestClient, arguments: dict[str, Any], error: str) -> None:
+    assert history(client, **arguments)["error"] == error
+
+
+def test_history_lags_while_scripted(client: TestClient) -> None:
+    ts = post(client)["ts"]
+    client.post("/_script", json={"service": "slack", "mode": "lag", "seconds": 60})
+    assert post(client)["ok"] is True  # a lag is history's: posts do not use it up
+    assert history(client)["messages"] == []
+    assert history(client)["messages"][1]["ts"] == ts
+
+
+# ---- rate limits
+
+
+def test_slacks_limits_count_per_channel_once_they_are_switched_on(client: TestClient) -> None:
+    assert client.post("/_limits", json={"service": "slack", "enforced": True}).status_code == 204
+    post(client)
+    throttled = client.post(POST, json={"channel": "C0123456789", "text": "x"}, headers=TOKEN)
+    assert (throttled.status_code, throttled.headers["retry-after"]) == (429, "1")
+    assert throttled.json() == {"ok": False, "error": "ratelimited"}
+    assert post(client, channel="C9876543210")["ok"] is True
+    client.post("/_limits", json={"service": "slack", "enforced": False})
+    assert post(client)["ok"] is True
+
+
+@pytest.mark.parametrize("body", [{"service": "slack"}, {"service": "webhook", "enforced": True}, []])
+def test_a_limit_that_means_nothing_is_refused(client: TestClient, body: Any) -> None:
+    assert client.post("/_limits", json=body).status_code == 400
+
+
+def test_fifty_updates_fit_into_a_minute_and_the_next_is_told_when_to_come_back() -> None:
+    clock = ManualClock(1_000.0)
+    slack = SlackApi(clock)
+    slack.limits_enforced = True
+
+    def call(method: str, **arguments: Any) -> dict[str, Any]:
+        body = json.dumps({"channel": "C0123456789", "text": "x"} | arguments).encode()
+        return slack.call(method, authorization="Bearer xoxb-x", content_type="application/json", body=body)
+
+    ts = call("chat.postMessage")["ts"]
+    for _ in range(50):
+        assert call("chat.update", ts=ts)["ok"] is True
+    clock.advance(10)
+    with pytest.raises(RateLimited) as caught:
+        call("chat.update", ts=ts)
+    assert caught.value.retry_after == 50
+    clock.advance(50)
+    assert call("chat.update", ts=ts)["ok"] is True
+
+
+# ---- webhooks, and answers that get lost
+
+
+def test_a_webhook_is_remembered_exactly_as_it_came(client: TestClient) -> None:
+    body = b'{"b": 1,  "a": "\xc3\xa4"}'
+    answer = client.post("/webhook/ops", content=body, headers={"webhook-id": "msg_1"})
+    assert (answer.status_code, answer.content) == (204, b"")
+    (entry,) = client.get("/_recorded?service=webhook").json()
+    assert entry["body"].encode() == body
+    assert (entry["path"], entry["status"], entry["headers"]["webhook-id"]) == ("/webhook/ops", 204, "msg_1")
+    assert entry["applied_at"] >= entry["at"]
+    assert client.get("/_recorded?service=slack").json() == []
+
+
+def test_a_scripted_redirect_names_another_place(client: TestClient) -> None:
+    client.post("/_script", json={"service": "webhook", "mode": "status", "status": 302, "path": "/ops"})
+    answer = client.post("/webhook/ops", content=b"{}", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (302, "/webhook/redirected")
+    assert client.get("/_recorded").json()[0]["applied_at"] is None
+
+
+def test_an_answer_that_is_cut_has_taken_effect(client: TestClient) -> None:
+    client.post("/_script", json={"service": "slack", "mode": "cut"})
+    with pytest.raises(AnswerCutError):
+        post(client, text="heard")
+    (message,) = history(client)["messages"]
+    assert message["text"] == "heard"
+    entry = client.get("/_recorded?service=slack").json()[0]
+    assert entry["status"] is None
+    assert entry["applied_at"] is not None
+
+
+def test_a_delayed_effect_is_not_there_before_its_time(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = client.app.state.recorder  # type: ignore[attr-defined]
+    before: list[Any] = []
+
+    async def sleep(seconds: float) -> None:
+        before.append((seconds, recorder.recorded("webhook")[0]["applied_at"]))
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    client.post("/_script", json={"service": "webhook", "mode": "delay", "seconds": 12})
+    assert client.post("/webhook/ops", content=b"{}").status_code == 204
+    assert before == [(12, None)]
+    assert recorder.recorded("webhook")[0]["applied_at"] is not None
