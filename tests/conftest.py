@@ -11,11 +11,18 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from airflow_provider_atlan_meta.sandbox.home import HOME_VARIABLE
 from airflow_provider_atlan_meta.sandbox.isolation import Database, Isolation, Topics
 from airflow_provider_atlan_meta.sandbox.keeper import kept
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
+
+
+# `HYPOTHESIS_PROFILE=thorough make unit` looks ten times as far
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=300, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session")

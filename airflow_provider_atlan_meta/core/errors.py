@@ -6,8 +6,8 @@ AtlanMetaError
 │   └── RowsMovedError  a row was written since it was read: read and plan again
 ├── RejectedError       this one record will never work: dead letter, the batch goes on
 └── TerminalError       no retry helps: stop (Airflow: FAIL)
-    └── ConfigurationError   wrong usage or settings: the command line answers 2
-        └── PatternError     a subscription's pattern says what the language does not know
+    ├── ConfigurationError   wrong usage or settings: the command line answers 2
+    └── PatternError    a subscription's pattern says what the language does not know
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ConfigurationError(TerminalError):
     """A setting, connection or argument is missing or wrong."""
 
 
-class PatternError(ConfigurationError):
+class PatternError(TerminalError):
     """A pattern that cannot be understood, told whole.
 
     :param problems: path in the pattern (keys and positions) and what is wrong there, with its cure.

@@ -35,6 +35,7 @@ def guilty(rule: Callable[[Path], object], paths: Iterable[Path] = MODULES) -> d
 # ---- sizes -----------------------------------------------------------------------------------------------------------
 
 
+@cache
 def functions(path: Path) -> list[Function]:
     return [node for node in ast.walk(tree_of(path)) if isinstance(node, Function)]
 
