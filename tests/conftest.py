@@ -18,7 +18,6 @@ from airflow_provider_atlan_meta.sandbox.isolation import Database, Isolation, T
 from airflow_provider_atlan_meta.sandbox.keeper import kept
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
 
-
 # `HYPOTHESIS_PROFILE=thorough make unit` looks ten times as far
 settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=300, deadline=None)
