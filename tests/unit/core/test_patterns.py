@@ -173,6 +173,35 @@ def test_an_array_fits_when_one_element_does_and_is_refused_when_one_is_refused(
     assert Pattern({"entity_ids": [{"anything-but": "e3"}]}).matches(CHANGE)
 
 
+@pytest.mark.parametrize(
+    ("wildcard", "fits", "misses"),
+    [
+        ("*", ["", "a"], []),
+        ("a*", ["a", "ab"], ["", "ba"]),
+        ("*a", ["a", "ba"], ["ab"]),
+        ("a*a", ["aa", "aba"], ["a", "ab"]),
+        ("*ab*ba*", ["abba", "xabxbax"], ["aba", "abaa", "baab"]),
+        ("*a*a*", ["aa", "xaxax"], ["a"]),
+        ("a**b", ["ab", "acb"], ["a"]),
+        ("abc", ["abc"], ["abcd", "xabc"]),
+        (r"\*a\\*", ["*a\\", "*a\\b"], ["xa\\", "*a"]),
+    ],
+)
+def test_a_star_is_any_text_and_may_be_escaped(wildcard: str, fits: list[str], misses: list[str]) -> None:
+    pattern = Pattern({"title": [{"wildcard": wildcard}]})
+
+    assert [title for title in fits + misses if pattern.matches(row(title=title))] == fits
+
+
+def test_what_lies_in_the_objects_of_an_array_is_put_together() -> None:
+    change = row(attributes={"columns": [{"tags": ["pii", "eu"]}, {"tags": "key"}, {"name": "id"}, "text"]})
+
+    for tag in ("pii", "eu", "key"):
+        assert Pattern({"attributes": {"columns": {"tags": [tag]}}}).matches(change)
+    assert not Pattern({"attributes": {"columns": {"tags": [{"anything-but": "eu"}]}}}).matches(change)
+    assert Pattern({"attributes": {"columns": {"owner": [{"exists": False}]}}}).matches(change)
+
+
 def test_an_explanation_names_each_leaf_and_the_value_that_decided() -> None:
     pattern = Pattern(
         {
