@@ -227,7 +227,7 @@ async def _refused(script: Script) -> Response:
     if script.mode == "hang":
         await asyncio.sleep(script.seconds)
         return PlainTextResponse("upstream timed out\n", status_code=503)
-    retry_after = None if script.retry_after is None else f"{script.retry_after:g}"
+    retry_after = None if script.retry_after is None else f"{script.retry_after:.12g}"
     if script.status == 429:
         return _rate_limited(retry_after)
     headers = {} if retry_after is None else {"retry-after": retry_after}
