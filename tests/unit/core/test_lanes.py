@@ -54,6 +54,23 @@ def test_what_is_not_newer_than_what_was_seen_is_superseded_even_if_that_was_nev
     assert lane.next_step(0.0).action == "idle"
 
 
+class GateOnSent(Lane):
+    """A mutant: only what was sent makes older changes old."""
+
+    def note(self, revision: int) -> bool:
+        return revision > (self.state.last.revision if self.state.last else 0)
+
+
+@pytest.mark.parametrize(("kind", "opens"), [(Lane, False), (GateOnSent, True)])
+def test_a_resolved_incident_is_not_opened_by_a_recovered_change(kind: type[Lane], opens: bool) -> None:
+    """`open` was lost with the slot, `resolved` went to nobody, as there was no ticket; then `open` comes again."""
+    lane = kind(LanePolicy())
+    lane.note(2)
+    lane.offer(change(1, status="open"))
+
+    assert (lane.next_step(0.0).action == "send") is opens
+
+
 def test_revisions_nobody_told_of_are_counted() -> None:
     lane = lane_of(3, 7)
 
