@@ -51,13 +51,14 @@ def _secrets(password: str, extra: Mapping[str, Any]) -> Iterator[str]:
     for name, value in extra.items():
         if isinstance(value, Mapping):
             yield from _secrets("", value)
-        elif _is_secret(name):
+        elif is_secret_name(name):
             # a list while secrets are rotated
             values = value if isinstance(value, list) else [value]
             yield from (text for text in values if text and isinstance(text, str))
 
 
-def _is_secret(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
+    """Whether what stands under this name is taken for a secret."""
     lowered = name.lower()
     return any(word in lowered for word in _SECRET_WORDS) and lowered not in _NOT_SECRET
 

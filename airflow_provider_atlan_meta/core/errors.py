@@ -12,7 +12,10 @@ AtlanMetaError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+# of a file's problems: the first ones usually cause the others
+_TOLD = 20
 
 
 class AtlanMetaError(Exception):
@@ -77,6 +80,26 @@ class PatternError(TerminalError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.problems,))
+
+
+class FileError(ConfigurationError):
+    """What is wrong with a file that people write. Nothing of it was applied.
+
+    :param file: as people name it.
+    :param problems: line (0: the file as a whole) and what is wrong there, with its cure.
+    """
+
+    def __init__(self, file: str, problems: Iterable[tuple[int, str]]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(problems, key=lambda problem: problem[0]))
+        told = [
+            f"{file}:{line}: {text}" if line else f"{file}: {text}" for line, text in self.problems[:_TOLD]
+        ]
+        left = len(self.problems) - len(told)
+        super().__init__("\n".join([*told, f"... and {left} more"] if left else told))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.file, self.problems))
 
 
 def spelled_path(path: Sequence[str | int]) -> str:

@@ -7,6 +7,7 @@ itself (``kind``, ``op``, ...), ``changed: [columns]``, a transition (``status: 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,7 +64,7 @@ class Pattern:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Pattern):
             return NotImplemented
-        return self.source == other.source or self.compiled.source == other.compiled.source
+        return self.source is other.source or alike(self.compiled.source, other.compiled.source)
 
     def __hash__(self) -> int:
         return hash(frozenset(self.source))
@@ -73,6 +74,11 @@ class Pattern:
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Pattern, (self.source,))
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two JSON values say the same; Python would take ``1`` for ``True``."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,24 @@ class DestinationSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _no_problems(_: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DestinationType:
+    """What a subscription may say of a destination of this type.
+
+    :ivar conn_id: where none is named; empty: one has to be named.
+    :ivar check: options -> problems: the option's name and what is wrong with it.
+    """
+
+    conn_id: str = ""
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    check: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]] = _no_problems
+
+
 @dataclass(frozen=True, kw_only=True)
 class Subscription:
     """Which changes of which tenant (``*``: all) go where.

@@ -11,6 +11,7 @@ from airflow_provider_atlan_meta.core import errors
 from airflow_provider_atlan_meta.core.errors import (
     AtlanMetaError,
     ConfigurationError,
+    FileError,
     LeaseLostError,
     PatternError,
     RejectedError,
@@ -28,6 +29,7 @@ EXAMPLES = [
     RejectedError("no value"),
     TerminalError("stop"),
     ConfigurationError("set it"),
+    FileError("f.yaml", [(2, "no"), (0, "too large")]),
     PatternError([(("status", "to", 0), "no operator 'regex'")]),
 ]
 
@@ -65,3 +67,11 @@ def test_a_pattern_s_problems_name_their_places() -> None:
     error = PatternError([(("status", "to", 0), "empty"), ((), "no mapping")])
 
     assert str(error) == "match.status.to[0]: empty; match: no mapping"
+
+
+def test_a_file_s_problems_are_told_in_the_order_of_their_lines_and_not_without_end() -> None:
+    error = FileError("f.yaml", [(line, "no") for line in range(30, 0, -1)])
+
+    assert str(error).splitlines()[0] == "f.yaml:1: no"
+    assert str(error).splitlines()[-1] == "... and 10 more"
+    assert str(FileError("f.yaml", [(0, "too large")])) == "f.yaml: too large"

@@ -1,0 +1,130 @@
+"""What applying a file would do to the subscriptions that are stored. The file is all there is to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_atlan_meta.core.changes import ABSENT
+from airflow_provider_atlan_meta.core.conditions import shown
+from airflow_provider_atlan_meta.core.errors import PatternError
+from airflow_provider_atlan_meta.core.patterns import alike
+from airflow_provider_atlan_meta.core.routing import Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """:ivar path: ``match.severity``, ``destination.channel``.
+    :ivar before: ``ABSENT`` where the field was not there; ``after`` likewise.
+    """
+
+    path: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}: {_said(self.before)} -> {_said(self.after)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; a side that is not there is left out."""
+        sides = {"before": self.before, "after": self.after}
+        return {"path": self.path, **{side: value for side, value in sides.items() if value is not ABSENT}}
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedSubscription:
+    before: Subscription
+    after: Subscription
+    fields: tuple[FieldChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionDiff:
+    """Each part in the order of names. ``str()`` is for people, ``to_dict()`` for machines."""
+
+    added: tuple[Subscription, ...]
+    changed: tuple[ChangedSubscription, ...]
+    removed: tuple[Subscription, ...]
+    unchanged: tuple[Subscription, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.added or self.changed or self.removed)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        for one in self.added:
+            yield f"+ {one.name} ({one.tenant} to {one.destination.type})"
+        for changed in self.changed:
+            yield f"~ {changed.after.name}"
+            yield from (f"    {field}" for field in changed.fields)
+        for one in self.removed:
+            yield f"- {one.name} ({one.tenant} to {one.destination.type})"
+        if self.is_empty:
+            yield f"nothing to do: {len(self.unchanged)} unchanged"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "added": [{"name": one.name, **described(one)} for one in self.added],
+            "changed": [
+                {"name": one.after.name, "fields": [field.to_dict() for field in one.fields]}
+                for one in self.changed
+            ],
+            "removed": [one.name for one in self.removed],
+            "unchanged": [one.name for one in self.unchanged],
+        }
+
+
+def diff_subscriptions(stored: Iterable[Subscription], wanted: Iterable[Subscription]) -> SubscriptionDiff:
+    """By name; what a pattern says counts, not how it is written. Revisions are no part of it."""
+    old = {one.name: one for one in stored}
+    new = {one.name: one for one in wanted}
+    both = [
+        ChangedSubscription(old[name], new[name], tuple(_field_changes(old[name], new[name])))
+        for name in sorted(old.keys() & new.keys())
+    ]
+    return SubscriptionDiff(
+        added=tuple(new[name] for name in sorted(new.keys() - old.keys())),
+        changed=tuple(one for one in both if one.fields),
+        removed=tuple(old[name] for name in sorted(old.keys() - new.keys())),
+        unchanged=tuple(one.after for one in both if not one.fields),
+    )
+
+
+def described(subscription: Subscription) -> dict[str, Any]:
+    """All that a subscription says, as JSON values in the shape of the file."""
+    destination = subscription.destination
+    return {
+        "tenant": subscription.tenant,
+        "enabled": subscription.enabled,
+        "match": _written_out(subscription),
+        "destination": {"type": destination.type, "conn_id": destination.conn_id, **destination.options},
+    }
+
+
+def _written_out(subscription: Subscription) -> Mapping[str, Any]:
+    try:
+        return subscription.match.compiled.source
+    except PatternError:
+        # stored by another version of the language: still to be compared, and replaced
+        return subscription.match.source
+
+
+def _field_changes(before: Subscription, after: Subscription) -> Iterator[FieldChange]:
+    return _compared("", described(before), described(after))
+
+
+def _compared(path: str, before: Any, after: Any) -> Iterator[FieldChange]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in dict.fromkeys((*before, *after)):
+            inner = f"{path}.{name}" if path else name
+            yield from _compared(inner, before.get(name, ABSENT), after.get(name, ABSENT))
+    elif before is ABSENT or after is ABSENT or not alike(before, after):
+        yield FieldChange(path, before, after)
+
+
+def _said(value: Any) -> str:
+    return "nothing" if value is ABSENT else shown(value)
