@@ -97,7 +97,7 @@ def test_the_committed_example_is_taken_and_routes() -> None:
         ("tenant: acme", "tenant: *", 3, "a * is an alias to YAML"),
         ("tenant: acme", "tenant: [acme]", 3, "is neither a tenant"),
         ("{kind: incident}", "{kind: incident, statsu: x}", 4, "match.statsu: no column 'statsu' in incident; did"),
-        ("{kind: incident}", "\n      title:\n        - {regex: x}", 6, "match.title.0.regex: no operator 'regex'; use"),
+        ("{kind: incident}", "\n      title:\n        - {regex: x}", 6, "match.title.0.regex: no operator 'regex'"),
         ("{kind: incident}", "[incident]", 4, "match: a pattern is a mapping of fields"),
         ("    match: {kind: incident}\n", "", 2, "match is missing: which changes; {} is every change"),
         ("type: webhook", "type: webhok", 5, "\"webhok\"; did you mean 'webhook'? there are: slack, webhook"),
