@@ -30,10 +30,10 @@ demo-once: $(READY) ## the same, checked: exit 0 only if nothing was lost or dou
 test: check unit integration ## everything, unit to integration on real servers
 
 unit: $(READY) ## seconds, no server
-	$(BIN)/python -m pytest -m 'not integration' -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not integration and not search' -q -n 2 --dist loadfile
 
-integration: $(READY) ## on the sandbox's real servers
-	$(BIN)/python -m pytest -m integration -q
+integration: $(READY) ## on the sandbox's real servers; long searches too
+	$(BIN)/python -m pytest -m 'integration or search' -q
 
 check: $(READY) ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .

@@ -82,7 +82,7 @@ class PatternError(TerminalError):
         return (type(self), (self.problems,))
 
 
-class FileError(ConfigurationError):
+class FileError(TerminalError):
     """What is wrong with a file that people write. Nothing of it was applied.
 
     :param file: as people name it.

@@ -23,6 +23,8 @@ from airflow_provider_atlan_meta.core.lanes import (
     LaneState,
 )
 
+pytestmark = pytest.mark.search
+
 FIELDS = tuple(field.name for field in fields(LaneState))
 TICKS = LanePolicy(claims=ClaimUse.EVERY, retries=0.0, window=1.0, late=2.0, lag=1.0, margin=1.0)
 CHANGE = Delivery(UUID(int=1), 1)
