@@ -143,7 +143,7 @@ def test_everything_that_is_wrong_in_a_file_is_told_at_once() -> None:
 
     assert [line for line, _ in problems(text)] == [3, 4, 5]
     with pytest.raises(
-        ConfigurationError, match=r"(?m)^s\.yaml:3: tenant .*\ns\.yaml:4: match\.kind: .*\ns\.yaml:5: "
+        FileError, match=r"(?m)^s\.yaml:3: tenant .*\ns\.yaml:4: match\.kind: .*\ns\.yaml:5: "
     ):
         parse(text)
 
