@@ -58,6 +58,7 @@ def test_a_gate_is_passed_nearly_missed_or_missed(
 def test_rounding_never_turns_a_missed_gate_into_a_passed_one() -> None:
     made = measured(5.999999, 6.0)
     assert made["pass"] is False
+    assert results.verdict(made) == "near"
 
 
 def test_only_a_miss_fails_a_run() -> None:
