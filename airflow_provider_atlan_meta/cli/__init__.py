@@ -12,7 +12,12 @@ from importlib import import_module
 
 from airflow_provider_atlan_meta import __version__
 from airflow_provider_atlan_meta.cli.output import fail
-from airflow_provider_atlan_meta.core.errors import AtlanMetaError, ConfigurationError
+from airflow_provider_atlan_meta.core.errors import (
+    AtlanMetaError,
+    ConfigurationError,
+    FileError,
+    PatternError,
+)
 
 DONE, FAILED, WRONG_USAGE, SOME_REJECTED = 0, 1, 2, 3
 
@@ -36,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))
-    except ConfigurationError as error:
+    except (ConfigurationError, FileError, PatternError) as error:
         return fail(error, WRONG_USAGE, as_json=getattr(args, "json", False))
     except AtlanMetaError as error:
         return fail(error, FAILED, as_json=getattr(args, "json", False))

@@ -85,6 +85,10 @@ class ChangeEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     truncated: Annotated[
         bool, msgspec.Meta(description="Thin, because the whole is above 512 KiB: read the row")
     ] = False
+    reemitted: Annotated[
+        bool,
+        msgspec.Meta(description="Told again after a lost slot: a final state, without what it was before"),
+    ] = False
 
     @property
     def row(self) -> dict[str, Any] | None:

@@ -7,7 +7,8 @@ AtlanMetaError
 ├── RejectedError       this one record will never work: dead letter, the batch goes on
 └── TerminalError       no retry helps: stop (Airflow: FAIL)
     ├── ConfigurationError   wrong usage or settings: the command line answers 2
-    └── PatternError    a subscription's pattern says what the language does not know
+    ├── FileError       a file that people write, every problem with its line: 2
+    └── PatternError    a subscription's pattern says what the language does not know: 2
 """
 
 from __future__ import annotations

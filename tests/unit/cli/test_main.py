@@ -16,7 +16,9 @@ from airflow_provider_atlan_meta.cli import DONE, FAILED, SOME_REJECTED, WRONG_U
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import (
     ConfigurationError,
+    FileError,
     LeaseLostError,
+    PatternError,
     RejectedError,
     TerminalError,
     TransientError,
@@ -180,6 +182,8 @@ def test_done_with_rejected_records_is_3(once: Callable[..., Any], capsys: Captu
     ("error", "code"),
     [
         (ConfigurationError("set it"), WRONG_USAGE),
+        (FileError("f.yaml", [(3, "no tenant")]), WRONG_USAGE),
+        (PatternError([(("title",), "empty")]), WRONG_USAGE),
         (TransientError("try again", retry_after=5), FAILED),
         (LeaseLostError("somebody else's"), FAILED),
         (TerminalError("stop"), FAILED),

@@ -163,6 +163,16 @@ def test_an_update_that_does_not_say_what_was_leaves_that_open() -> None:
     assert transition(recovered, "status") == (ABSENT, "FIXED", None)
 
 
+@pytest.mark.parametrize("name", ["fixed", "deleted"])
+def test_a_change_told_again_says_so_and_not_what_was(name: str) -> None:
+    said = {**json.loads(GOLDEN[name]), "reemitted": True, "changed": None, "before": None}
+    change = decode_change(json.dumps(said).encode())
+
+    assert change.reemitted
+    assert is_changed(change, "status") is None
+    assert before_of(change, "status") is ABSENT
+
+
 def test_a_recovered_change_starts_from_what_was_sent_last() -> None:
     recovered = msgspec.structs.replace(golden("fixed"), changed=None, before=None)
 
