@@ -22,7 +22,7 @@ _BACKSLASH = ord("\\")
 # timestamptz ends long before 48 bits of milliseconds do
 _MAX_RECEIVED_AT_MS = 253_402_300_799_999
 
-# how encode_event writes the key; quotes inside a text are escaped, so the first one is the key
+# how encode_event writes the key; quotes inside a text are escaped, so outside the body only the key looks like this
 _DATA = b',"data":'
 
 
@@ -77,11 +77,12 @@ def _decode(value: bytes) -> tuple[EventHead, bytes, Webhook | None]:
         event = decode_webhook_event(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode_exactly(value)
-    start = value.find(_DATA) + len(_DATA)
-    # all other fields are text: behind an object that ends with the envelope no field follows
-    if start < len(_DATA) or not value.endswith(b"}}"):
+    cut = value.find(_DATA)
+    # all other fields are text: where no object was opened yet it is the envelope's key, not one of the body, and
+    # behind an object that ends with the envelope no field follows (PostgreSQL refuses the body of a key said twice)
+    if cut < 0 or value.find(b"{", 1, cut) > 0 or not value.endswith(b"}}"):
         return _decode_exactly(value)
-    return event, value[start:-1], event.data if _speaks_of_incident(event) else None
+    return event, value[cut + len(_DATA) : -1], event.data if _speaks_of_incident(event) else None
 
 
 def _decode_exactly(value: bytes) -> tuple[EventHead, bytes, Webhook | None]:
