@@ -146,7 +146,7 @@ update meta.dead_letter l set published_at = clock_timestamp()
          o (cluster_id, topic, partition, "offset", sink)
  where l.cluster_id = o.cluster_id and l.topic = o.topic and l.partition = o.partition and l."offset" = o."offset"
    and l.sink = o.sink returning true"""
-_KNOWN = "select event_key, duplicate_of is not null from meta.known_events(%s, %s)"
+_KNOWN = "select event_key, duplicate_of is not null from meta.known_events(%s, %s::uuid[])"
 _APPLY = (
     f"select meta.apply_batch({{lease}}, %s, {', '.join(['%s'] * len(EVENT_COLUMNS))},"
     " %s, %s::int[], %s, %s, %s::int[], %s, %s)"
@@ -194,7 +194,7 @@ class PostgresStore:
         """The incidents that exist (or existed), read without a lock."""
         if not keys:
             return {}
-        arguments = (_tenants(key[0] for key in keys), *pack_columns(("text", "text"), keys))
+        arguments = (_tenants(key[0] for key in keys), [key[0] for key in keys], [key[1] for key in keys])
         return {
             (row[0], row[1]): IncidentState(
                 (*row[2:13], tuple(row[13])), tuple(row[14]), row[15], row[16], row[17], row[18]
@@ -206,7 +206,7 @@ class PostgresStore:
         """Which of these event_keys are stored -> whether as a duplicate."""
         if not keys:
             return {}
-        rows = self._fetch(_KNOWN, (_tenants(tenants), *pack_columns(("uuid",), [(key,) for key in keys])))
+        rows = self._fetch(_KNOWN, (_tenants(tenants), [key.hex() for key in keys]))
         return {row[0]: row[1] for row in rows}
 
     def apply(
