@@ -33,9 +33,10 @@ BENCHMARKS = {
     "B11": "b11_webhook",
     "B12": "b12_growth",
     "B17": "b17_rules",
+    "B18": "b18_change_capture",
     "B5": "b5_dag_lane",
 }
-QUICK = ("B1", "B2", "B2'", "B3", "B4", "B11", "B17")
+QUICK = ("B1", "B2", "B2'", "B3", "B4", "B11", "B17", "B18")
 _COLOURS = {"pass": "green", "near": "yellow", "miss": "red", "reported": "dim"}
 
 _out = Console(width=None if sys.stdout.isatty() else 170)

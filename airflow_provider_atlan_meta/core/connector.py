@@ -97,14 +97,17 @@ _CAPTURE = {
     "poll.interval.ms": "10",
     "max.batch.size": "2048",
     "max.queue.size": "8192",
-    # writes into the log itself: moves the slot on while nothing changes, without a table
+    # Writes into the log itself: moves the slot on while nothing changes, without a table. As a transaction: after a
+    # restart Debezium looks for the next commit, and without one it stands still until somebody changes a row.
     "heartbeat.interval.ms": str(HEARTBEAT_MS),
-    "heartbeat.action.query": "select pg_logical_emit_message(false, 'heartbeat', now()::text)",
+    "heartbeat.action.query": "select pg_logical_emit_message(true, 'heartbeat', now()::text)",
     "status.update.interval.ms": "1000",
     "tombstones.on.delete": "false",
     # a database that is away for long must not need a hand afterwards; health tells of it
     "errors.max.retries": "-1",
     "retriable.restart.connector.wait.ms": "2000",
+    # what a killed worker left open holds up its successor and every reader for so long, not for a minute
+    "producer.override.transaction.timeout.ms": "10000",
     # the topic's limit, and what a request adds to a message
     "producer.override.max.request.size": str(MAX_MESSAGE_BYTES + (64 << 10)),
 }

@@ -66,10 +66,11 @@ class Topics:
 class ChangeCapture:
     """A change connector from a database to topics, not applied yet. ``environ`` is that of both, and its names.
 
-    :param topic: where its changes go.
+    :param topic: where its changes go, on the Kafka at ``bootstrap``.
     """
 
     topic: str
+    bootstrap: str
     connections: CaptureConnections
     request: CaptureRequest
     environ: dict[str, str] = field(repr=False)
@@ -152,6 +153,7 @@ class Isolation:
         connect, cdc, admin = map(Connections(settings, environ).get, (CONNECT, POSTGRES_CDC, POSTGRES_ADMIN))
         made = ChangeCapture(
             topic,
+            str(topics.kafka.extra["bootstrap.servers"]),
             CaptureConnections(connect=connect, cdc=cdc, admin=admin),
             CaptureRequest.from_settings(settings),
             environ,

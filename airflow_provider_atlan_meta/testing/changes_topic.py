@@ -16,12 +16,14 @@ from confluent_kafka import Consumer
 
 @dataclass(frozen=True)
 class Record:
-    """:param received_at: seconds since 1970, when the poll returned it."""
+    """One change as it was received.
+
+    :param received_at: seconds since 1970, when the poll returned it."""
 
     key: bytes
     value: bytes
     partition: int
-    headers: dict[str, bytes]
+    headers: dict[str, Any]
     received_at: float
 
     @property
@@ -53,21 +55,31 @@ class ChangesTopic:
         self.records: list[Record] = []
 
     def read_until(self, enough: Callable[[list[Record]], bool], seconds: float = 30) -> list[Record]:
-        """:raises AssertionError: not in time."""
+        """:raises TimeoutError: not in time; tells the last revisions that came."""
         deadline = time.monotonic() + seconds
         while not enough(self.records):
-            assert time.monotonic() < deadline, (
-                f"only {[r.revision for r in self.records][-20:]} after {seconds} s"
-            )
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"not within {seconds} s: {len(self.records)} records, {self._last()} the last"
+                )
             self.poll()
         return self.records
 
+    def _last(self) -> list[tuple[str, int]]:
+        return [record.revision for record in self.records[-10:]]
+
     def poll(self) -> None:
-        for message in self._consumer.consume(1000, 0.02):
+        """Takes what is there."""
+        first = self._consumer.poll(0.02)
+        if first is None:
+            return
+        # a batch is waited for until it is full: only what has come already
+        for message in (first, *self._consumer.consume(1000, 0)):
             if message.error() is None:
-                headers = {name: value for name, value in message.headers() or []}
+                headers: dict[str, Any] = dict(message.headers() or [])
+                key, value, partition = message.key(), message.value(), message.partition()
                 self.records.append(
-                    Record(message.key(), message.value(), message.partition(), headers, time.time())
+                    Record(bytes(key or b""), bytes(value or b""), int(partition or 0), headers, time.time())
                 )
 
     def settle(self, seconds: float = 2.0) -> list[Record]:
@@ -102,10 +114,7 @@ def revisions_by_row(records: list[Record]) -> dict[str, list[int]]:
 
 
 def newest_by_row(records: list[Record]) -> dict[str, dict[str, Any]]:
-    """Row id -> its change, as a reader keeps it who drops what is older than the highest revision seen.
-
-    :raises AssertionError: an older one came after it had been told a newer one was last.
-    """
+    """Row id -> its change, as a reader keeps it who drops what is older than the highest revision seen."""
     newest: dict[str, dict[str, Any]] = {}
     for record in records:
         change = record.change
