@@ -79,7 +79,14 @@ def _ready(site: Site, _pid: int) -> bool:
 
 def _finish(site: Site) -> None:
     site.report("applying the change connector")
-    run_step(site, project_command("capture", "apply"), what="atlan-meta capture apply", name=NAME)
+    try:
+        _capture(site, "apply")
+    except TerminalError as error:
+        # its slot is lost: the worker was stopped while much was written
+        if "capture recover" not in str(error):
+            raise
+        site.report("recovering the lost replication slot")
+        _capture(site, "recover")
     classes = site.home.folder(NAME) / _CLASSES
     if classes.exists():
         site.report("making the class-data archive, once")
@@ -88,6 +95,10 @@ def _finish(site: Site) -> None:
         with contextlib.suppress(OSError, TerminalError):
             java.make_archive_of(java.archive(NAME, jars), jars, classes)
         classes.unlink()
+
+
+def _capture(site: Site, verb: str) -> None:
+    run_step(site, project_command("capture", verb), what=f"atlan-meta capture {verb}", name=NAME)
 
 
 def _offer(home: Home) -> Offer:

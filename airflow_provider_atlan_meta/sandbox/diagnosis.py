@@ -14,6 +14,11 @@ _CURES = (
     (r"OutOfMemoryError|Cannot allocate memory|could not reserve", "memory is short: start fewer members"),
     (r"Permission denied|AccessDenied", "a file is another user's: `down --purge` as that user"),
     (r"too many open files|Too many open files", "raise the limit of open files: ulimit -n 4096"),
+    (
+        r"NoClassDefFoundError|ClassNotFoundException",
+        "a jar is damaged: remove the cache's folder jars and go again",
+    ),
+    (r"UnsupportedClassVersionError", "Java is too old: 17 or newer, from the [sandbox] extra or JAVA_HOME"),
     (r"ModuleNotFoundError|ImportError", "reinstall with the [sandbox] extra"),
 )
 _GENERAL_CURE = "read the log; `atlan-meta sandbox down --purge` and up again starts from nothing"

@@ -41,7 +41,7 @@ _SETTINGS = {
     "track_commit_timestamp": "on",
     "max_wal_senders": "10",
     "max_replication_slots": "10",
-    "max_slot_wal_keep_size": "2GB",
+    "max_slot_wal_keep_size": "1GB",
     "max_wal_size": "2GB",
     "shared_buffers": "128MB",
     "max_connections": "100",

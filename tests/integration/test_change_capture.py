@@ -19,6 +19,7 @@ from airflow_provider_atlan_meta.cli import main
 from airflow_provider_atlan_meta.core.errors import ConfigurationError, TerminalError
 from airflow_provider_atlan_meta.sandbox.isolation import ChangeCapture, Database, Isolation
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
+from airflow_provider_atlan_meta.sandbox.postgres import admin_connection
 from airflow_provider_atlan_meta.services import capture_recovery
 from airflow_provider_atlan_meta.services.capture import Capture
 from airflow_provider_atlan_meta.services.capture_recovery import recover_change_capture
@@ -395,6 +396,17 @@ def test_a_slot_made_anew_behind_the_connector_s_back_is_lost(lane: Lane, change
         assert made.health().has("slot_ahead")
 
 
+def run_out_of_log(lane: Lane) -> None:
+    """Writes until the lane's slot is lost; slots that are read, of others, come along."""
+    behind = "select count(*) from pg_replication_slots where active and pg_current_wal_lsn() - restart_lsn > 300000000"
+    query = "select wal_status from pg_replication_slots where slot_name = %s"
+    while lane.session.execute(query, [lane.capture.request.slot]).fetchone() != ("lost",):
+        for _ in range(12):  # 16 MB of log each
+            lane.session.execute("select pg_logical_emit_message(false, 'x', 'y'), pg_switch_wal()")
+        lane.session.execute("checkpoint")
+        wait_until(lambda: lane.session.execute(behind).fetchone() == (0,))
+
+
 def test_a_slot_that_ran_out_of_log_is_lost_while_connect_says_running_without_tasks(
     lane: Lane, changes: ChangesTopic
 ) -> None:
@@ -402,10 +414,7 @@ def test_a_slot_that_ran_out_of_log_is_lost_while_connect_says_running_without_t
     changes.read_until(lambda records: len(records) == 1)
     with Capture(lane.capture.connections, lane.capture.request) as made:
         made.stop()
-        # 16 MB of log each
-        for _ in range(140):
-            lane.session.execute("select pg_logical_emit_message(false, 'x', 'y'), pg_switch_wal()")
-        lane.session.execute("checkpoint")
+        run_out_of_log(lane)
         made.start()
         wait_until(lambda: rest_state(lane.capture) == ("RUNNING", []))
 
@@ -500,3 +509,24 @@ def test_an_interrupted_recovery_is_seen_and_goes_on(
     assert outcome.health.is_healthy
     changes.read_until(lambda records: newest_by_row(records)["inc-1"]["after"]["status"] == "B")
     assert lane.capture.apply().changed == ()
+
+
+def test_a_sandbox_whose_slot_was_lost_comes_up_recovered(connect: Sandbox) -> None:
+    connect.stop("connect")
+    with admin_connection(connect.home, "postgres", "meta") as session:
+        session.execute("select set_config('meta.tenants', 'acme', false)")
+        session.execute("select pg_drop_replication_slot('meta_outbox')")
+        session.execute("delete from meta.incident where incident_id = 'of-the-gap'")
+        put(session, "of-the-gap", "A")
+        wanted = session.execute(
+            "select revision from meta.incident where incident_id = 'of-the-gap'"
+        ).fetchone()
+
+    connect.up(["connect"])
+
+    with changes_topic(str(connect.fields()["kafka_bootstrap"]), "meta.changes.v1") as reader:
+        reader.read_until(lambda records: newest_revision(records, "of-the-gap") == wanted)
+
+
+def newest_revision(records: list[Record], row: str) -> tuple[int] | None:
+    return max(((record.revision[1],) for record in of(records, row)), default=None)

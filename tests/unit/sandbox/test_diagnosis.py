@@ -16,6 +16,8 @@ from airflow_provider_atlan_meta.sandbox.home import Home
         ("bind: Address already in use", "run the same command again"),
         ("write: No space left on device", "free some space"),
         ("java.lang.OutOfMemoryError: Java heap space", "start fewer members"),
+        ("java.lang.NoClassDefFoundError: com/datadoghq/sketch", "a jar is damaged"),
+        ("java.lang.UnsupportedClassVersionError: kafka/Kafka", "17 or newer"),
         ("something nobody has seen before", "down --purge"),
     ],
 )
