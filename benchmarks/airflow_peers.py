@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +19,10 @@ from benchmarks.stage import reader_options
 
 def quiet_airflow() -> None:
     """Airflow imported without a word said and without a file left in the user's home."""
-    os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="atlan-meta-bench-airflow-"))
+    if "AIRFLOW_HOME" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="atlan-meta-bench-airflow-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["AIRFLOW_HOME"] = folder
     import airflow.sdk  # noqa: F401 - configures its own logging
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
