@@ -54,13 +54,13 @@ class LanePolicy:
 class Delivery(NamedTuple):
     """One change to one subscription.
 
-    :param after: the row as this change says it; what a later recovered change is compared with.
+    :param change: what is sent; a later recovered change is compared with it.
     :param folded: deliveries that this one stands for, because the target is to get the newest state only.
     """
 
     delivery_id: UUID
     revision: int
-    after: Any = None
+    change: Any = None
     folded: tuple[UUID, ...] = ()
 
 
@@ -116,13 +116,12 @@ class LaneState:
     """What is known of a lane; every value is immutable, so that a shallow copy is a copy.
 
     :ivar seen: highest revision read of the subject, whether it went out or not.
-    :ivar skipped: revisions no change was read for. :ivar last: what the subscription was sent last.
+    :ivar last: what the subscription was sent last.
     :ivar has_reference: the target holds something for this subject that may be changed in place.
     :ivar unsure_at: when a call of unknown outcome, or of a former owner, may last have been sent.
     """
 
     seen: int = 0
-    skipped: int = 0
     last: Delivery | None = None
     has_reference: bool = False
     is_parked: bool = False
@@ -159,15 +158,13 @@ class Lane:
         state = self.state
         if revision <= state.seen:
             return False
-        if state.seen:
-            state.skipped += revision - state.seen - 1
         state.seen = revision
         return True
 
     def before_of_recovered(self) -> Any:
-        """What a recovered change, which cannot say it itself, is to be compared with; None: nothing was sent."""
+        """The change a recovered one, which cannot say it itself, is to be compared with; None: nothing was sent."""
         last = self.state.waiting[-1] if self.state.waiting else self.state.last
-        return None if last is None else last.after
+        return None if last is None else last.change
 
     def offer(self, delivery: Delivery) -> Offered:
         """A change the subscription is to hear of."""

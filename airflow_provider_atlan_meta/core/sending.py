@@ -15,9 +15,13 @@ gone      no                      the receiver wants nothing any more: disable t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
 
+from airflow_provider_atlan_meta.core.changes import ChangeEvent
+from airflow_provider_atlan_meta.core.lanes import LanePolicy
+from airflow_provider_atlan_meta.core.routing import DestinationType
 from airflow_provider_atlan_meta.core.webhook_message import WebhookMessage
 
 Result = Literal["delivered", "retry", "unknown", "rejected", "blocked", "gone"]
@@ -77,3 +81,73 @@ class WebhookDestination(Protocol):
     """One endpoint. Never repeats a call by itself, and raises nothing the other side can cause."""
 
     async def send(self, message: WebhookMessage) -> SendOutcome: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One delivery, as its destination is to send it.
+
+    :ivar part: of the destination, see ``Capabilities.parts``.
+    :ivar options: the subscription's own, checked when it was applied.
+    :ivar external_id: what the main part made for this subject; empty: nothing yet.
+    """
+
+    delivery_id: str
+    subscription: str
+    part: str
+    change: ChangeEvent
+    options: Mapping[str, Any] = field(default_factory=dict)
+    external_id: str = ""
+
+
+class Destination(Protocol):
+    """One connection's other side, used as an async context manager in the loop it sends from.
+
+    Never repeats a call by itself, and ``send`` raises nothing the other side can cause.
+    """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def limit_of(self, outgoing: Outgoing) -> str:
+        """Names what the other side limits together: when one of them is told to wait, all wait."""
+        ...
+
+    async def send(self, outgoing: Outgoing) -> SendOutcome: ...
+
+
+class LookupDestination(Destination, Protocol):
+    """One whose creating calls are claimed first and can be found again by their delivery."""
+
+    async def find(self, outgoing: Outgoing, *, since_seconds: float) -> tuple[str, ...]:
+        """The external ids this very delivery has made, oldest first; more than one were doubled.
+
+        :param since_seconds: how long ago the first attempt may have been made.
+        :raises TransientError: nothing is known: ask again. :raises TerminalError: looking is not allowed.
+        """
+        ...
+
+    async def remove(self, external_id: str) -> SendOutcome:
+        """Takes a double away; what is gone already counts as delivered."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What the pipeline has to know of a type of destination: one row per type.
+
+    :ivar type: what a subscription may say of it.
+    :ivar parts: lanes per subject, the main one under ``""``; a second one waits for what the main one makes.
+    :ivar ops: part -> the ops it hears of; a part that is not named hears of all.
+    :ivar sends_state: a call shows the newest state, so a throttled lane skips the steps before it.
+    :ivar calls_at_once: per limit, see ``Destination.limit_of``.
+    """
+
+    type: DestinationType
+    parts: Mapping[str, LanePolicy]
+    ops: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sends_state: bool = False
+    calls_at_once: int = 16
