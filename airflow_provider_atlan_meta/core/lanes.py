@@ -33,6 +33,7 @@ class LanePolicy:
 
     :param retries: in-lane retries start no later than this after the first try; then the lane parks.
     :param first_delay: before the first retry; doubles with each.
+    :param parked: before a lane that parked is tried again; three times as long each time, up to ``longest_parked``.
     :param window: age of its claim up to which a sender may start the call.
     :param late: longest time from a call to its effect, also after the client gave up on it.
     :param lag: from the effect until a lookup shows it. :param margin: on top of what a settling waits.
@@ -41,6 +42,8 @@ class LanePolicy:
     claims: ClaimUse = ClaimUse.NEVER
     retries: float = 5.0
     first_delay: float = 0.25
+    parked: float = 5.0
+    longest_parked: float = 300.0
     window: float = 5.0
     late: float = 60.0
     lag: float = 5.0
@@ -119,6 +122,7 @@ class LaneState:
     :ivar last: what the subscription was sent last.
     :ivar has_reference: the target holds something for this subject that may be changed in place.
     :ivar unsure_at: when a call of unknown outcome, or of a former owner, may last have been sent.
+    :ivar parks: how often in a row it was parked because calls failed.
     """
 
     seen: int = 0
@@ -133,6 +137,7 @@ class LaneState:
     is_throttled: bool = False
     tries: int = 0
     first_try_at: float = 0.0
+    parks: int = 0
     not_before: float = 0.0
     finished: tuple[Finished, ...] = field(default=())
 
@@ -183,8 +188,8 @@ class Lane:
 
     # ---- what is to be done --------------------------------------------------------------------------------------
 
-    def next_step(self, now: float) -> LaneStep:
-        """Changes nothing but ``in_flight``: a step that calls or claims is under way until it is answered."""
+    def peek(self, now: float) -> LaneStep:
+        """What ``next_step`` would say; begins nothing."""
         state = self.state
         if state.is_disabled:
             return _IDLE
@@ -196,25 +201,24 @@ class Lane:
             return self._closing(now)
         if now < state.not_before:
             return LaneStep("wait", at=state.not_before)
-        if state.claim is None and state.is_throttled:
-            self._fold()
-        step = self._first(now)
-        if step.action in ("send", "claim", "look_up"):
-            state.in_flight = step
-        return step
-
-    def _first(self, now: float) -> LaneStep:
-        state, delivery, claim = self.state, self.state.waiting[0], self.state.claim
+        delivery, claim = state.waiting[0], state.claim
         if claim is not None:
             at = claim.claimed_at + self.policy.settle_wait
-            if now < at:
-                return LaneStep("wait", claim.delivery, at)
-            return LaneStep("look_up", claim.delivery)
-        if self._is_claimed():
-            return LaneStep("claim", delivery, now)
-        if not state.tries:
+            return LaneStep("wait", claim.delivery, at) if now < at else LaneStep("look_up", claim.delivery)
+        return LaneStep("claim" if self._is_claimed() else "send", delivery, now)
+
+    def next_step(self, now: float) -> LaneStep:
+        """A step that calls, claims or looks up is under way from here until it is answered."""
+        state = self.state
+        step = self.peek(now)
+        if step.action in ("send", "claim") and state.is_throttled:
+            self._fold()
+            step = self.peek(now)
+        if step.action == "send" and not state.tries:
             state.first_try_at = now
-        return LaneStep("send", delivery, now)
+        if step.action not in ("wait", "idle"):
+            state.in_flight = step
+        return step
 
     def _closing(self, now: float) -> LaneStep:
         state = self.state
@@ -223,8 +227,7 @@ class Lane:
         at = state.unsure_at + self.policy.late
         if now < at:
             return LaneStep("wait", at=at)
-        state.in_flight = LaneStep("close", state.last, now)
-        return state.in_flight
+        return LaneStep("close", state.last, now)
 
     def _is_claimed(self) -> bool:
         use = self.policy.claims
@@ -261,6 +264,28 @@ class Lane:
         self.state.in_flight = None
         if self.state.claim is not None:
             self._park()
+
+    def put_off(self, now: float, seconds: float, *, is_throttled: bool = False) -> None:
+        """No call can be made within the lane's time, which says nothing of the target: it parks for so long."""
+        state = self.state
+        state.is_throttled = state.is_throttled or is_throttled
+        state.not_before = now + seconds
+        self._park()
+
+    def due(self, now: float) -> float | None:
+        """When the lane wants attention if nobody keeps it in mind; None: it wants none."""
+        state = self.state
+        if state.is_disabled:
+            return None
+        if state.claim is not None:
+            return max(state.claim.claimed_at + self.policy.settle_wait, state.not_before)
+        if state.is_parked or state.waiting:
+            return max(state.not_before, now)
+        return None if state.unsure_at is None or self._is_claimed() else state.unsure_at + self.policy.late
+
+    def opened(self) -> None:
+        """Everything that was parked is through."""
+        self.state.is_parked, self.state.tries = False, 0
 
     def answered(self, answer: Answer, now: float, *, retry_after: float = 0.0) -> None:
         """How the call of ``send`` or ``close`` ended."""
@@ -308,7 +333,7 @@ class Lane:
         return step
 
     def _delivered(self) -> None:
-        self.state.last, self.state.has_reference = self.state.waiting[0], True
+        self.state.last, self.state.has_reference, self.state.parks = self.state.waiting[0], True, 0
         self._done("delivered")
 
     def _done(self, how: Literal["delivered", "rejected"]) -> None:
@@ -334,8 +359,13 @@ class Lane:
         state.is_throttled = answer is Answer.THROTTLED
         state.not_before = now + max(retry_after, self.policy.first_delay * 2.0 ** min(state.tries, 16))
         state.tries += 1
-        if state.not_before > state.first_try_at + self.policy.retries:
-            self._park()
+        if state.not_before <= state.first_try_at + self.policy.retries:
+            return
+        if not state.is_throttled:
+            pause = min(self.policy.parked * 3.0 ** min(state.parks, 8), self.policy.longest_parked)
+            state.not_before = max(state.not_before, now + pause)
+            state.parks += 1
+        self._park()
 
     def _park(self) -> None:
         """Never overwrites what is delivered: only what still waits is written down as parked."""
