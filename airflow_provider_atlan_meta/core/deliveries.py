@@ -109,6 +109,8 @@ class DeliveryEntry(NamedTuple):
     :param change: as JSON; kept while the delivery is not final, and while a scan is due.
     :param scan_seconds: from now until it is looked up for doubles; None: it need not be.
     :param folded: doubles that a scan took away.
+    :param claim_open: nobody knows yet whether the claimed call took effect; else a claim of it is settled.
+    :param external_id: what this delivery made at the target: its receipt.
     """
 
     key: LaneKey
@@ -122,6 +124,8 @@ class DeliveryEntry(NamedTuple):
     change: bytes = b""
     scan_seconds: float | None = None
     folded: int = 0
+    claim_open: bool = False
+    external_id: str = ""
 
 
 class LaneEntry(NamedTuple):
@@ -206,7 +210,8 @@ class DeliveryLedger(Protocol):
 
     def write_late(self, log: LogIdentity, delivered: Sequence[tuple[int, DeliveryEntry]]) -> None:
         """What was delivered (partition, entry) by an owner that has lost its lease: the deliveries become final
-        unless they are, their lanes unsure from now on; nothing else changes.
+        unless they are, their lanes unsure from now on; a lane without an ``external_id`` gets the main part's;
+        nothing else changes.
         """
         ...
 

@@ -64,7 +64,7 @@ class Delivery(NamedTuple):
     delivery_id: UUID
     revision: int
     change: Any = None
-    folded: tuple[UUID, ...] = ()
+    folded: tuple[Delivery, ...] = ()
 
 
 class Claim(NamedTuple):
@@ -235,8 +235,8 @@ class Lane:
 
     def _fold(self) -> None:
         *older, newest = self.state.waiting
-        ids = [one for delivery in older for one in (*delivery.folded, delivery.delivery_id)]
-        self.state.waiting = (newest._replace(folded=(*ids, *newest.folded)),)
+        steps = [one for delivery in older for one in (*delivery.folded, delivery._replace(folded=()))]
+        self.state.waiting = (newest._replace(folded=(*steps, *newest.folded)),)
         self.state.is_throttled = False
 
     # ---- how it ended --------------------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ class Lane:
     def _done(self, how: Literal["delivered", "rejected"]) -> None:
         state = self.state
         delivery = state.waiting[0]
-        folded = tuple(Finished(Delivery(one, delivery.revision), "folded") for one in delivery.folded)
+        folded = tuple([Finished(one, "folded") for one in delivery.folded])
         state.finished += (*folded, Finished(delivery, how))
         state.waiting, state.tries, state.not_before = state.waiting[1:], 0, 0.0
 
@@ -372,5 +372,6 @@ class Lane:
         state = self.state
         state.is_parked = True
         if not self._is_drain:
-            state.finished += tuple([Finished(delivery, "parked") for delivery in state.waiting])
+            each = [one for delivery in state.waiting for one in (*delivery.folded, delivery._replace(folded=()))]
+            state.finished += tuple([Finished(delivery, "parked") for delivery in each])
             state.waiting = ()

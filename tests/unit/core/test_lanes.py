@@ -101,7 +101,7 @@ def test_a_throttled_target_gets_the_newest_state_and_the_steps_are_recorded_as_
     lane.answered(Answer.THROTTLED, 0.0, retry_after=2.0)
     assert lane.next_step(1.0).at == 2.0
 
-    assert lane.next_step(2.0).delivery == change(3)._replace(folded=(UUID(int=1), UUID(int=2)))
+    assert lane.next_step(2.0).delivery == change(3)._replace(folded=(change(1), change(2)))
     lane.answered(Answer.DELIVERED, 2.1)
     assert finished(lane) == [(1, "folded"), (2, "folded"), (3, "delivered")]
 
