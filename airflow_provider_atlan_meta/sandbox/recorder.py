@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 
 from airflow_provider_atlan_meta.config.connections import SLACK
@@ -11,11 +12,18 @@ from airflow_provider_atlan_meta.sandbox.server import Offer, Server, Site, http
 
 NAME = "recorder"
 ALERT_CHANNEL = "C0SANDBOX01"
+# For subscriptions of type webhook: everything sent here is recorded under /webhook/changes.
+WEBHOOK_CONNECTION, WEBHOOK_PATH = "sandbox_webhook", "webhook/changes"
 _MODULE = "airflow_provider_atlan_meta.testing.recorder"
 
 
 def _url(home: Home) -> str:
     return f"http://127.0.0.1:{home.port(NAME)}"
+
+
+def webhook_secret(home: Home) -> str:
+    """What the calls of ``WEBHOOK_CONNECTION`` are signed with."""
+    return "whsec_" + base64.b64encode(home.secret("webhook-signing").encode()).decode()
 
 
 def _command(site: Site) -> Command:
@@ -29,16 +37,22 @@ def _offer(home: Home) -> Offer:
         "password": f"xoxb-{home.secret('slack-token')}",
         "extra": {"base_url": f"{_url(home)}/slack/api/"},
     }
+    webhook = {
+        "conn_type": "http",
+        "host": _url(home),
+        "password": webhook_secret(home),
+        "extra": {"path": WEBHOOK_PATH},
+    }
     return Offer(
         fields={"recorder_url": _url(home)},
-        connections={SLACK: slack},
+        connections={SLACK: slack, WEBHOOK_CONNECTION: webhook},
         settings={"alert_channel": ALERT_CHANNEL},
     )
 
 
 SERVER = Server(
     name=NAME,
-    summary="stands for Slack and other outside services; GET /_recorded lists what was called",
+    summary="stands for Slack and receivers of webhooks; GET /_recorded lists what was called",
     missing=lambda: missing_modules(_MODULE, "uvicorn", "starlette"),
     ports=(NAME,),
     command=_command,

@@ -4,9 +4,10 @@
 
 ``/slack/api/...`` answers as Slack's Web API does (point a Slack connection's ``base_url`` at it); ``POST
 /webhook/{name}`` takes anything and answers 204. ``GET /_recorded?service=slack|webhook`` lists what was called:
-``{at, method, path, headers, body, status, applied_at}``, tokens masked, oldest first, the last 10,000; a webhook's
-body is the text exactly as received, so that its signature can be checked. ``status`` is null where nothing was
-answered (yet), ``applied_at`` where nothing came of the call (yet). ``DELETE /_recorded`` forgets.
+``{number, at, method, path, headers, body, status, applied_at, message}``, tokens masked, oldest first, the last
+10,000, with ``&after=N`` those of a higher number; a webhook's body is the text exactly as received, so that its
+signature can be checked. ``status`` is null where nothing was answered (yet), ``applied_at`` where nothing came of the
+call (yet); ``message`` is where Slack put it, ``{channel, ts}``. ``DELETE /_recorded`` forgets.
 ``POST /_limits {"service": "slack", "enforced": true}`` (or ``--slack-limits``) makes Slack's own rate limits count;
 off by default. ``POST /_script`` makes the next ``times`` calls misbehave: see ``testing.scripts``; ``DELETE
 /_script`` drops what is left.
@@ -48,9 +49,12 @@ class Recorder:
         self.records: deque[dict[str, Any]] = deque(maxlen=RECORDS_KEPT)
         self.scripts: deque[Script] = deque(maxlen=SCRIPTS_KEPT)
         self.slack = SlackApi()
+        self._calls = 0
 
     def record(self, service: str, request: Request, body: bytes) -> dict[str, Any]:
+        self._calls += 1
         entry = {
+            "number": self._calls,
             "at": time.time(),
             "method": request.method,
             "path": request.url.path,
@@ -62,12 +66,17 @@ class Recorder:
             ),
             "status": None,
             "applied_at": None,
+            "message": None,
         }
         self.records.append({"service": service, "entry": entry})
         return entry
 
-    def recorded(self, service: str | None) -> list[dict[str, Any]]:
-        return [record["entry"] for record in self.records if service in (None, record["service"])]
+    def recorded(self, service: str | None, after: int = 0) -> list[dict[str, Any]]:
+        return [
+            record["entry"]
+            for record in self.records
+            if service in (None, record["service"]) and record["entry"]["number"] > after
+        ]
 
     def forget(self, service: str | None) -> None:
         kept = [record for record in self.records if service not in (None, record["service"])]
@@ -126,7 +135,10 @@ async def _recorded(request: Request) -> Response:
     if request.method == "DELETE":
         recorder.forget(service)
         return Response(status_code=204)
-    return JSONResponse(recorder.recorded(service))
+    after = request.query_params.get("after", "0")
+    if not (after.isascii() and after.isdecimal()):
+        return JSONResponse({"error": "after is the number of a call"}, status_code=400)
+    return JSONResponse(recorder.recorded(service, int(after)))
 
 
 async def _script(request: Request) -> Response:
@@ -165,7 +177,7 @@ async def _limits(request: Request) -> Response:
 async def _slack(request: Request) -> Response:
     recorder: Recorder = request.app.state.recorder
 
-    def answer(body: bytes, lag_seconds: float) -> Response:
+    def answer(body: bytes, lag_seconds: float) -> Answered:
         try:
             called = recorder.slack.call(
                 request.path_params["method"],
@@ -175,17 +187,20 @@ async def _slack(request: Request) -> Response:
                 lag_seconds=lag_seconds,
             )
         except RateLimited as limited:
-            return _rate_limited(str(limited.retry_after))
-        return JSONResponse(called)
+            return _rate_limited(str(limited.retry_after)), False, None
+        made = {name: called[name] for name in ("channel", "ts")} if "ts" in called else None
+        return JSONResponse(called), bool(called["ok"]), made
 
     return await _answered("slack", request, answer)
 
 
 async def _webhook(request: Request) -> Response:
-    return await _answered("webhook", request, lambda _body, _lag: Response(status_code=204))
+    return await _answered("webhook", request, lambda _body, _lag: (Response(status_code=204), True, None))
 
 
-Effect = Callable[[bytes, float], Response]
+# The answer, whether the call took effect, and what it made.
+Answered = tuple[Response, bool, dict[str, Any] | None]
+Effect = Callable[[bytes, float], Answered]
 
 
 async def _answered(service: str, request: Request, effect: Effect) -> Response:
@@ -203,8 +218,9 @@ async def _answered(service: str, request: Request, effect: Effect) -> Response:
             await asyncio.sleep(script.seconds)
         if request.method == "GET":
             body = request.url.query.encode()
-        response = effect(body, script.seconds if script is not None and script.mode == "lag" else 0.0)
-        if response.status_code < 300:
+        lag_seconds = script.seconds if script is not None and script.mode == "lag" else 0.0
+        response, is_applied, entry["message"] = effect(body, lag_seconds)
+        if is_applied:
             entry["applied_at"] = time.time()
         if script is not None and script.mode == "cut":
             await _cut(request)

@@ -192,13 +192,48 @@ def test_every_call_is_remembered_without_its_token(client: TestClient) -> None:
     post(client)
     client.post(POST, data={"token": "xoxb-secret", "channel": "C0123456789", "text": "hello"})
     first, second = client.get("/_recorded?service=slack").json()
-    assert first.keys() == {"at", "method", "path", "headers", "body", "status", "applied_at"}
+    assert first.keys() == {
+        "number",
+        "at",
+        "method",
+        "path",
+        "headers",
+        "body",
+        "status",
+        "applied_at",
+        "message",
+    }
     assert (first["method"], first["path"], first["status"]) == ("POST", POST, 200)
     assert first["body"] == {"channel": "C0123456789", "text": "hello"}
     assert first["headers"]["authorization"] == "Bearer ***"
     assert second["body"]["token"] == "***"
     assert "xoxb-" not in client.get("/_recorded").text
     assert client.get("/_recorded?service=jira").json() == []
+
+
+def test_calls_are_numbered_so_that_a_reader_asks_for_what_is_new(client: TestClient) -> None:
+    for _ in range(3):
+        client.post("/webhook/ops", content=b"{}")
+    numbers = [entry["number"] for entry in client.get("/_recorded").json()]
+    assert numbers == [1, 2, 3]
+    client.delete("/_recorded")
+    client.post("/webhook/ops", content=b"{}")
+    assert [entry["number"] for entry in client.get("/_recorded?after=3").json()] == [4]
+    assert client.get("/_recorded?after=4").json() == []
+    assert client.get("/_recorded?after=x").status_code == 400
+
+
+def test_a_recorded_call_says_where_slack_put_its_message(client: TestClient) -> None:
+    ts = post(client)["ts"]
+    client.post(UPDATE, json={"channel": "C0123456789", "ts": ts, "text": "again"}, headers=TOKEN)
+    recorded = client.get("/_recorded?service=slack").json()
+    assert [entry["message"] for entry in recorded] == [{"channel": "C0123456789", "ts": ts}] * 2
+
+
+def test_what_slack_refuses_took_no_effect(client: TestClient) -> None:
+    post(client, channel="C0123456789", text="")
+    (entry,) = client.get("/_recorded?service=slack").json()
+    assert (entry["status"], entry["applied_at"], entry["message"]) == (200, None, None)
 
 
 def test_deleted_records_are_gone(client: TestClient) -> None:
