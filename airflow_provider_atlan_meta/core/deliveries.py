@@ -59,6 +59,7 @@ class LaneRow(NamedTuple):
     :param parks: how often in a row the lane was parked without a delivery in between.
     :param unsure_seconds: since a call of unknown outcome may have been sent last; None: nothing is unsure.
     :param last: the change the lane delivered last, as JSON; empty: none, or it was not asked for.
+    :param due_seconds: from now until the lane wants attention; negative: since; None: it wants none.
     """
 
     key: LaneKey
@@ -69,6 +70,7 @@ class LaneRow(NamedTuple):
     unsure_seconds: float | None = None
     last: bytes = b""
     claim: OpenClaim | None = None
+    due_seconds: float | None = None
 
 
 class ParkedDelivery(NamedTuple):
@@ -102,7 +104,8 @@ class DueScan(NamedTuple):
 
 
 class DeliveryEntry(NamedTuple):
-    """What the ledger is to say of a delivery. A final state is never overwritten.
+    """What the ledger is to say of a delivery. A final state is never overwritten; of a delivered one a scan's end
+    (no ``scan_seconds``, ``folded``) is added.
 
     :param attempts: calls that were begun; the ledger keeps the larger number.
     :param status: of the last answer, where it was an HTTP one. :param detail: for people, free of secrets.

@@ -284,8 +284,8 @@ class Lane:
         return None if state.unsure_at is None or self._is_claimed() else state.unsure_at + self.policy.late
 
     def opened(self) -> None:
-        """Everything that was parked is through."""
-        self.state.is_parked, self.state.tries = False, 0
+        """Everything that was parked is through: the lane is one like any other again."""
+        self.state.is_parked, self.state.tries, self._is_drain = False, 0, False
 
     def answered(self, answer: Answer, now: float, *, retry_after: float = 0.0) -> None:
         """How the call of ``send`` or ``close`` ended."""
