@@ -26,6 +26,11 @@ class UnfinishedOffsets:
             heappop(self._heap)
         return self._heap[0] if self._heap else self._end
 
+    @property
+    def end(self) -> int:
+        """Where reading goes on."""
+        return self._end
+
     def start(self, offset: int) -> None:
         """:raises ValueError: not behind what was started before."""
         if offset < self._end:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from airflow_provider_atlan_meta.core.errors import LeaseLostError, TransientError
@@ -18,12 +18,19 @@ from airflow_provider_atlan_meta.core.ports import (
     LeaseOwner,
     Ledger,
     LogIdentity,
-    Poll,
     RecordLog,
 )
 from airflow_provider_atlan_meta.core.rows import EventRow, LogRecord
 from airflow_provider_atlan_meta.pipeline.batches import BatchWriter
-from airflow_provider_atlan_meta.pipeline.leases import TAKEN_OVER, Bounds, check_cursors, owned_by
+from airflow_provider_atlan_meta.pipeline.leases import (
+    TAKEN_OVER,
+    Bounds,
+    check_cursors,
+    ends_of,
+    first_offsets,
+    owned_by,
+    progress,
+)
 from airflow_provider_atlan_meta.pipeline.outcomes import IngestOutcome, PartitionRange
 
 SINK = "postgres"
@@ -154,10 +161,10 @@ class Ingest:
         started = self._clock()
         identity = self._log.identify()
         bounds = self._log.bounds(identity.partitions)
-        taken = self._ledger.take(identity, _first(bounds), len(identity.partitions))
+        taken = self._ledger.take(identity, first_offsets(bounds), len(identity.partitions))
         self._leases = {lease.partition: lease for lease in taken.leases}
         self._renewed_at = started
-        run = _Run(identity, _ends(taken.leases, bounds), started)
+        run = _Run(identity, ends_of(taken.leases, bounds), started)
         try:
             self._check_cursors(identity, taken.leases, bounds)
             self._store.ensure_event_days()
@@ -176,10 +183,10 @@ class Ingest:
         while run.ends and run.records < limits.max_records and self._clock() - started < limits.max_seconds:
             run.lose(self._renew_when_due(run.identity))
             poll = self._log.poll(min(self._policy.batch_records, limits.max_records - run.records), 1.0)
-            progress = _progress(poll, run.ends)
-            for partition, (records, reached) in progress.items():
+            read = progress(poll, run.ends)
+            for partition, (records, reached) in read.items():
                 self._drain_batch(run, partition, records, reached)
-            if progress:
+            if read:
                 run.heard_at = self._clock()
             elif self._clock() - run.heard_at > _STALLED_SECONDS:
                 raise TransientError(
@@ -232,9 +239,7 @@ class Ingest:
         """One look at the log and its commits; False: a partition was lost."""
         held = len(self._leases)
         poll = self._log.poll(self._policy.batch_records, min(1.0, self._policy.renew_seconds))
-        for partition, (records, reached) in _progress(
-            poll, dict.fromkeys(self._leases, sys.maxsize)
-        ).items():
+        for partition, (records, reached) in progress(poll, dict.fromkeys(self._leases, sys.maxsize)).items():
             if reached > self._leases[partition].next_offset:
                 self._commit(identity, partition, records, reached)
         return len(self._leases) == held
@@ -246,7 +251,7 @@ class Ingest:
             return
         bounds = self._log.bounds(others)
         before = self._clock()
-        taken = self._ledger.take(identity, _first(bounds), limit)
+        taken = self._ledger.take(identity, first_offsets(bounds), limit)
         if not taken.leases:
             return
         self._leases.update({lease.partition: lease for lease in taken.leases})
@@ -313,39 +318,3 @@ class Ingest:
             except TransientError:
                 # the store is away: the leases run out by themselves
                 return
-
-
-def _first(bounds: Bounds) -> dict[int, int]:
-    """An unknown partition starts at the oldest record that is kept: accepted means kept."""
-    return {partition: first for partition, (first, _) in bounds.items()}
-
-
-def _ends(leases: Iterable[Lease], bounds: Bounds) -> dict[int, int]:
-    """Of the partitions that have something to read."""
-    ends = {lease.partition: bounds[lease.partition][1] for lease in leases}
-    return {
-        lease.partition: ends[lease.partition]
-        for lease in leases
-        if lease.next_offset < ends[lease.partition]
-    }
-
-
-def _progress(poll: Poll, ends: Mapping[int, int]) -> dict[int, tuple[list[LogRecord], int]]:
-    """partition -> its records before its end, and the offset that was reached, at most the end.
-
-    What was reached may lie behind the last record: transaction markers take offsets without being records.
-    """
-    batches: dict[int, list[LogRecord]] = {partition: [] for partition in poll.ends if partition in ends}
-    reached = dict(poll.ends)
-    for record in poll.records:
-        partition = record.partition
-        if partition not in ends:
-            continue
-        batch = batches.setdefault(partition, [])
-        if record.offset < ends[partition]:
-            batch.append(record)
-        if reached.get(partition, 0) <= record.offset:
-            reached[partition] = record.offset + 1
-    return {
-        partition: (batch, min(reached[partition], ends[partition])) for partition, batch in batches.items()
-    }

@@ -1,11 +1,12 @@
-"""What the ledger's rows mean for a run: whether they fit the log, and who else works. Decides, does nothing."""
+"""What the ledger's rows and a look at the log mean for a run: do they fit, where does it end, who else works."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from airflow_provider_atlan_meta.core.errors import TerminalError, TransientError
-from airflow_provider_atlan_meta.core.ports import ForeignLease, Lease, LeaseOwner, LogIdentity
+from airflow_provider_atlan_meta.core.ports import ForeignLease, Lease, LeaseOwner, LogIdentity, Poll
+from airflow_provider_atlan_meta.core.rows import LogRecord
 
 Bounds = Mapping[int, tuple[int, int]]
 
@@ -56,3 +57,39 @@ def owned_by(
             )
         owned[lease.partition] = lease.label
     return owned
+
+
+def first_offsets(bounds: Bounds) -> dict[int, int]:
+    """An unknown partition starts at the oldest record that is kept: accepted means kept."""
+    return {partition: first for partition, (first, _) in bounds.items()}
+
+
+def ends_of(leases: Iterable[Lease], bounds: Bounds) -> dict[int, int]:
+    """Of the partitions that have something to read."""
+    ends = {lease.partition: bounds[lease.partition][1] for lease in leases}
+    return {
+        lease.partition: ends[lease.partition]
+        for lease in leases
+        if lease.next_offset < ends[lease.partition]
+    }
+
+
+def progress(poll: Poll, ends: Mapping[int, int]) -> dict[int, tuple[list[LogRecord], int]]:
+    """partition -> its records before its end, and the offset that was reached, at most the end.
+
+    What was reached may lie behind the last record: transaction markers take offsets without being records.
+    """
+    batches: dict[int, list[LogRecord]] = {partition: [] for partition in poll.ends if partition in ends}
+    reached = dict(poll.ends)
+    for record in poll.records:
+        partition = record.partition
+        if partition not in ends:
+            continue
+        batch = batches.setdefault(partition, [])
+        if record.offset < ends[partition]:
+            batch.append(record)
+        if reached.get(partition, 0) <= record.offset:
+            reached[partition] = record.offset + 1
+    return {
+        partition: (batch, min(reached[partition], ends[partition])) for partition, batch in batches.items()
+    }
