@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from airflow_provider_atlan_meta.core.deliveries import DeliveryState, Subject
 
@@ -54,27 +55,62 @@ class Receipt(NamedTuple):
 
 
 class Readable(NamedTuple):
-    """Whose rows a connection sees. :param role: as which it is logged in."""
+    """Whose rows a connection sees. :param is_limited: those of its tenants only, and what is of ``*``."""
 
-    role: str
+    is_limited: bool
     tenants: tuple[str, ...]
+
+    def hides(self, tenant: str) -> bool:
+        return self.is_limited and tenant not in self.tenants
+
+    @property
+    def hint(self) -> str:
+        """Behind an empty answer: which tenants could have been in it; empty where all could."""
+        if not self.is_limited:
+            return ""
+        if self.tenants:
+            return f"; this connection sees {', '.join(self.tenants)}"
+        return (
+            "; this connection sees no tenant: name them in its extra, "
+            '{"options": "-c meta.tenants=acme,globex"}'
+        )
 
 
 class SubscriptionUse(NamedTuple):
-    """What has become of a subscription's deliveries. :param parked: subjects that wait."""
+    """What has become of a subscription. :param parked: subjects that wait for it."""
 
     applied_at: datetime | None
     applied_by: str
     disabled_at: datetime | None
-    disabled_reason: str
     parked: int
     last_delivery: datetime | None
 
 
 class KnownRow(NamedTuple):
-    """A row as it is now. :param columns: effective ones as JSON; empty: it is gone, this is its tombstone."""
+    """A row as it is now.
+
+    :param change_id: of its last revision.
+    :param columns: the effective ones as JSON; empty: it is gone, and this is what is left of it.
+    """
 
     subject: Subject
     revision: int
+    change_id: str
     changed_at: datetime
     columns: bytes
+
+
+class ChangeArchive(Protocol):
+    """Where changes can be found again."""
+
+    def changed(self, change_id: str) -> tuple[Subject, int] | None:
+        """What a delivered change told of: the row and its revision."""
+        ...
+
+    def rows(self, row_id: str) -> Sequence[KnownRow]:
+        """Rows of this id as they are now, of every kind and tenant that may be seen."""
+        ...
+
+    def changes(self, subject: Subject) -> Sequence[bytes]:
+        """The row's changes that are still kept, as JSON: last ones delivered, and those that wait."""
+        ...
