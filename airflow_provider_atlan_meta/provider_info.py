@@ -28,7 +28,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "connection-types": [_montecarlo(), _connect()],
         "hooks": [_modules("hooks.connect", "hooks.kafka", "hooks.montecarlo")],
-        "operators": [_modules("operators.ingest")],
+        "operators": [_modules("operators.ingest", "operators.propagate")],
         "triggers": [_modules("triggers.kafka_offset_range")],
         "bundles": [_modules("bundles")],
         "notifications": [f"{_PACKAGE}.notifications.atlan_meta.AtlanMetaNotifier"],

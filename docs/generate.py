@@ -159,10 +159,11 @@ def _cli_overview() -> str:
 def shipped_dags() -> tuple[DAG, ...]:
     """As an installation without any setting builds them."""
     from airflow_provider_atlan_meta.config.settings import Settings
-    from airflow_provider_atlan_meta.dag_factory import DagOptions, build_ingest_dag
+    from airflow_provider_atlan_meta.dag_factory import DagOptions, build_ingest_dag, build_propagate_dag
 
     defaults = Settings({"AIRFLOW_CONFIG": os.devnull})
-    return (build_ingest_dag(DagOptions.from_settings(defaults)),)
+    options = DagOptions.from_settings(defaults)
+    return build_ingest_dag(options), build_propagate_dag(options)
 
 
 def _schedule(dag: DAG) -> str:
@@ -183,17 +184,14 @@ def _dags() -> str:
     return _table(("DAG", "what it does", "runs on", "active runs", "Params", "appears"), rows())
 
 
-def _params() -> str:
+def _params(name: str) -> str:
+    """:param name: of the DAG, without the prefix."""
+
     def rows() -> Iterator[tuple[object, ...]]:
-        for dag in shipped_dags():
-            for name in dag.params:
-                param = dag.params.get_param(name)
-                yield (
-                    f"`{name}`",
-                    _limits(param.schema),
-                    f"`{json.dumps(param.value)}`",
-                    _cell(param.description),
-                )
+        (dag,) = [dag for dag in shipped_dags() if dag.dag_id.endswith(f"_{name}")]
+        for key in dag.params:
+            param = dag.params.get_param(key)
+            yield f"`{key}`", _limits(param.schema), f"`{json.dumps(param.value)}`", _cell(param.description)
 
     return _table(("Param", "allowed", "default", "what it does"), rows())
 
@@ -211,7 +209,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "cli": _cli,
     "cli-overview": _cli_overview,
     "dags": _dags,
-    "params": _params,
+    "params-ingest": lambda: _params("ingest"),
+    "params-propagate": lambda: _params("propagate"),
 }
 
 

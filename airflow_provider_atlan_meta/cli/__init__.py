@@ -21,7 +21,20 @@ from airflow_provider_atlan_meta.core.errors import (
 
 DONE, FAILED, WRONG_USAGE, SOME_REJECTED = 0, 1, 2, 3
 
-VERBS = ("db", "topics", "ingest", "replay", "capture", "config", "bundle_config", "sandbox", "serve")
+VERBS = (
+    "db",
+    "topics",
+    "ingest",
+    "propagate",
+    "replay",
+    "capture",
+    "subscription",
+    "deliveries",
+    "config",
+    "bundle_config",
+    "sandbox",
+    "serve",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_atlan_meta.cli.output import add_json_flag, emit
+from airflow_provider_atlan_meta.cli.output import add_json_flag, emit, owner_lines
 from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES, Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 
@@ -55,13 +55,8 @@ def _report(part: PartitionRange) -> None:
 
 def _text(outcome: IngestOutcome) -> str:
     verb = "would read" if outcome.dry_run else "stored"
-    lines = [
+    text = (
         f"{verb} {outcome.records} records of {outcome.topic} "
         f"({outcome.duplicates} duplicates, {outcome.rejected} to the dead letters), {outcome.lag} left"
-    ]
-    owners = sorted(set(outcome.owned_by.values()))
-    lines += [
-        f"owned by {owner}: partitions {sorted(p for p, o in outcome.owned_by.items() if o == owner)}"
-        for owner in owners
-    ]
-    return "\n".join(lines)
+    )
+    return "\n".join([text, *owner_lines(outcome.owned_by)])

@@ -1,4 +1,4 @@
-"""``atlan-meta serve producer|ingest``: the service lane, each part a process of its own; ``serve`` runs both."""
+"""``atlan-meta serve producer|ingest|consumer``: the service lane, a process each; ``serve`` runs all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_atlan_meta.config.connections import Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
 
-SERVICES = ("producer", "ingest")
+SERVICES = ("producer", "ingest", "consumer")
 _PIP_LINE = "pip install 'airflow-provider-atlan-meta[services]'"
 
 
@@ -42,6 +42,13 @@ def add_parser(subparsers: Any) -> None:
     )
     add_json_flag(ingest)
     ingest.set_defaults(run=_ingest)
+    consumer = services.add_parser(
+        "consumer",
+        help="follow the changes topic and tell the subscribers, milliseconds behind it",
+        epilog="example: AIRFLOW__ATLAN_META__CONSUMER_METRICS_PORT=9091 atlan-meta serve consumer",
+    )
+    add_json_flag(consumer)
+    consumer.set_defaults(run=_consumer)
 
 
 def _all(args: argparse.Namespace) -> int:
@@ -74,4 +81,17 @@ def _ingest(args: argparse.Namespace) -> int:
     settings = Settings()
     code = run_ingest(settings, Connections(settings))
     emit({"service": "ingest", "exit_code": code}, as_json=args.json, text="ingest: every partition let go")
+    return code
+
+
+def _consumer(args: argparse.Namespace) -> int:
+    try:
+        from airflow_provider_atlan_meta.services.consumer_process import run_consumer
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"`serve consumer` needs {error.name}: {_PIP_LINE}") from None
+    settings = Settings()
+    code = run_consumer(settings, Connections(settings))
+    emit(
+        {"service": "consumer", "exit_code": code}, as_json=args.json, text="consumer: every partition let go"
+    )
     return code

@@ -16,8 +16,10 @@ POSTGRES = "atlan_meta_postgres_default"
 POSTGRES_ADMIN = "atlan_meta_postgres_admin"
 POSTGRES_READER = "atlan_meta_postgres_reader"
 POSTGRES_CDC = "atlan_meta_postgres_cdc"
+POSTGRES_CONSUMER = "atlan_meta_postgres_consumer"
 CONNECT = "atlan_meta_connect_default"
 SLACK = "atlan_meta_slack_default"
+WEBHOOK = "atlan_meta_webhook_default"
 
 ConnectionLookup = Callable[[str], ConnectionInfo]
 

@@ -71,6 +71,15 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("ingest_metrics_host", "string", "127.0.0.1", "Address those are served on.", example="10.0.0.5"),
     Setting(
+        "consumer_metrics_port",
+        "integer",
+        "8091",
+        "Port of the consumer service's /healthz and /metrics; 0 is off.",
+    ),
+    Setting(
+        "consumer_metrics_host", "string", "127.0.0.1", "Address those are served on.", example="10.0.0.5"
+    ),
+    Setting(
         "max_partitions", "integer", "0", "Partitions one ingest service may own; 0 means all that are free."
     ),
     Setting("batch_records", "integer", "1000", "Records per transaction, at most 1000."),

@@ -1,10 +1,12 @@
-"""What people read in a chat: text only, escaped for its target and bounded.
+"""What people read in a chat or a log: text only, escaped for its target and bounded.
 
 Everything that comes from outside (ids, reasons) is data: it is escaped here, so it can neither mention a
 channel (``<!channel>``) nor forge a link, and it never reaches a template engine.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from airflow_provider_atlan_meta.core.alerts import Failure, OpenAlert
 from airflow_provider_atlan_meta.core.errors import AtlanMetaError
@@ -44,6 +46,11 @@ def describe_error(exception: BaseException) -> str:
     if not isinstance(exception, AtlanMetaError):
         return f"{type(exception).__name__} (its text is in the log of the try)"
     return _bounded(f"{type(exception).__name__}: {exception}", _REASON_CHARACTERS)
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """``41 delivered, 2 parked``; states nothing is in are left out."""
+    return ", ".join(f"{number} {state}" for state, number in sorted(numbers.items()) if number) or "none"
 
 
 def _id(text: str) -> str:

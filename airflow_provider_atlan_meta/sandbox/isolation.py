@@ -15,6 +15,7 @@ from airflow_provider_atlan_meta.config.connections import (
     POSTGRES,
     POSTGRES_ADMIN,
     POSTGRES_CDC,
+    POSTGRES_CONSUMER,
     POSTGRES_READER,
     Connections,
 )
@@ -42,6 +43,7 @@ class Database:
     name: str
     admin: ConnectionInfo
     ingest: ConnectionInfo
+    consumer: ConnectionInfo
     reader: ConnectionInfo
     environ: dict[str, str] = field(repr=False)
 
@@ -117,10 +119,10 @@ class Isolation:
             connection.execute(statement.format(sql.Identifier(name), sql.Identifier(self._template)))
         self._databases.append(name)
         environ = environment.connection_variables(store.connections(home, name))
-        admin, ingest, reader = map(
-            Connections(environ=environ).get, (POSTGRES_ADMIN, POSTGRES, POSTGRES_READER)
+        admin, ingest, consumer, reader = map(
+            Connections(environ=environ).get, (POSTGRES_ADMIN, POSTGRES, POSTGRES_CONSUMER, POSTGRES_READER)
         )
-        return Database(name, admin, ingest, reader, environ)
+        return Database(name, admin, ingest, consumer, reader, environ)
 
     def new_topics(self, partitions: int = 12) -> Topics:
         """Events and dead letters under a new prefix."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import sys
 
-from airflow_provider_atlan_meta.config.connections import SLACK
+from airflow_provider_atlan_meta.config.connections import SLACK, WEBHOOK
 from airflow_provider_atlan_meta.sandbox.home import Home
 from airflow_provider_atlan_meta.sandbox.processes import Command
 from airflow_provider_atlan_meta.sandbox.server import Offer, Server, Site, http_status, missing_modules
 
 NAME = "recorder"
 ALERT_CHANNEL = "C0SANDBOX01"
-# For subscriptions of type webhook: everything sent here is recorded under /webhook/changes.
-WEBHOOK_CONNECTION, WEBHOOK_PATH = "sandbox_webhook", "webhook/changes"
+# For subscriptions of type webhook: everything sent here is recorded under /webhook/default.
+WEBHOOK_CONNECTION, WEBHOOK_PATH = WEBHOOK, "webhook/default"
 _MODULE = "airflow_provider_atlan_meta.testing.recorder"
 
 
@@ -22,7 +22,7 @@ def _url(home: Home) -> str:
 
 
 def webhook_secret(home: Home) -> str:
-    """What the calls of ``WEBHOOK_CONNECTION`` are signed with."""
+    """What the calls of ``WEBHOOK`` are signed with."""
     return "whsec_" + base64.b64encode(home.secret("webhook-signing").encode()).decode()
 
 
@@ -45,7 +45,7 @@ def _offer(home: Home) -> Offer:
     }
     return Offer(
         fields={"recorder_url": _url(home)},
-        connections={SLACK: slack, WEBHOOK_CONNECTION: webhook},
+        connections={SLACK: slack, WEBHOOK: webhook},
         settings={"alert_channel": ALERT_CHANNEL},
     )
 

@@ -8,6 +8,7 @@ from airflow_provider_atlan_meta.config.connections import (
     POSTGRES,
     POSTGRES_ADMIN,
     POSTGRES_CDC,
+    POSTGRES_CONSUMER,
     POSTGRES_READER,
 )
 from airflow_provider_atlan_meta.sandbox.home import Home
@@ -22,8 +23,12 @@ from airflow_provider_atlan_meta.sandbox.server import Offer, Site, missing_modu
 NAME = "postgres"
 DATABASE = "meta"
 CDC_ROLE = "meta_cdc"
-_ROLES = {POSTGRES: "meta_ingest", POSTGRES_READER: "meta_reader", POSTGRES_CDC: CDC_ROLE}
-_LATER_ROLES = ("meta_consumer",)
+_ROLES = {
+    POSTGRES: "meta_ingest",
+    POSTGRES_CONSUMER: "meta_consumer",
+    POSTGRES_READER: "meta_reader",
+    POSTGRES_CDC: CDC_ROLE,
+}
 
 
 def _finish(site: Site) -> None:
@@ -41,7 +46,7 @@ def _set_passwords(home: Home) -> None:
 
     with admin_connection(home, NAME, DATABASE) as connection:
         there = {name for (name,) in connection.execute("select rolname from pg_roles").fetchall()}
-        for role in (*_ROLES.values(), *_LATER_ROLES):
+        for role in _ROLES.values():
             if role in there:
                 # hashed here, so that no statement and no server log ever holds it
                 password = home.secret(f"{NAME}-{role}").encode()

@@ -14,10 +14,11 @@ Exposition = Callable[[str], tuple[bytes, str]]
 
 @contextmanager
 def health_server(
-    host: str, port: int, *, is_ready: Callable[[], bool], exposition: Exposition
+    host: str, port: int, *, is_ready: Callable[[], bool], exposition: Exposition, setting: str
 ) -> Iterator[None]:
     """Answers from a daemon thread while the context is open; port 0 is off.
 
+    :param setting: where the port comes from.
     :raises ConfigurationError: the port is taken.
     """
     if port == 0:
@@ -27,7 +28,7 @@ def health_server(
         server = ThreadingHTTPServer((host, port), _handler(is_ready, exposition))
     except OSError as error:
         raise ConfigurationError(
-            f"cannot listen on {host}:{port} for /metrics ({error.strerror}); set [atlan_meta] ingest_metrics_port"
+            f"cannot listen on {host}:{port} for /metrics ({error.strerror}); set [atlan_meta] {setting}"
         ) from error
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)

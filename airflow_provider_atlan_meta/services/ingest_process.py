@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-
 from airflow_provider_atlan_meta.clients.prometheus import PrometheusMetrics
 from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES, Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import TransientError
 from airflow_provider_atlan_meta.core.rows import EventRow
-from airflow_provider_atlan_meta.services.health import health_server
 from airflow_provider_atlan_meta.services.ingest import IngestService, Listener, PartitionRange, service_owner
-from airflow_provider_atlan_meta.services.logs import SecretMask, configure_logs, get_logger
+from airflow_provider_atlan_meta.services.logs import get_logger
+from airflow_provider_atlan_meta.services.process import masked_logs, run_process
 
 
 class _Telling:
@@ -57,9 +55,6 @@ class _Telling:
             offset=event.offset,
         )
 
-    def life(self, event: str, **fields: str) -> None:
-        self._log.info(event, stage="ingest", **fields)
-
     def trouble(self, error: TransientError, wait_seconds: float) -> None:
         self._metrics.count("atlan_meta_ingest_restarts_total")
         self._log.warning(
@@ -73,33 +68,26 @@ def run_ingest(settings: Settings, connections: Connections) -> int:
     :return: the exit code.
     :raises TerminalError: no retry helps; the text names the cure.
     """
-    kafka, postgres = connections.get(KAFKA), connections.get(POSTGRES)
-    mask = SecretMask()
-    mask.add((*kafka.secrets(), *postgres.secrets()))
-    configure_logs(settings.text("log_level"), mask)
+    lookup = masked_logs(settings, connections.get)
     metrics = PrometheusMetrics()
     telling = _Telling(metrics)
     owner = service_owner("ingest")
     is_debug = settings.text("log_level").upper() == "DEBUG"
     service = IngestService(
-        kafka=kafka,
-        postgres=postgres,
+        kafka=lookup(KAFKA),
+        postgres=lookup(POSTGRES),
         settings=settings,
         owner=owner,
         listener=Listener(telling.batch, telling.event if is_debug else None),
         on_trouble=telling.trouble,
     )
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: service.stop())
-
-    def exposition(accept: str) -> tuple[bytes, str]:
-        metrics.set("atlan_meta_ingest_owned_partitions", len(service.owned))
-        return metrics.exposition(accept)
-
-    host, port = settings.text("ingest_metrics_host"), settings.integer("ingest_metrics_port")
-    with health_server(host, port, is_ready=lambda: service.is_ready, exposition=exposition):
-        telling.life("started", owner=owner.label, topic=settings.topic("events"), metrics=f"{host}:{port}")
-        service.run()
-        telling.life("stopped", owner=owner.label)
+    run_process(
+        service,
+        name="ingest",
+        topic=settings.topic("events"),
+        owner=owner,
+        settings=settings,
+        metrics=metrics,
+        before_scrape=lambda: metrics.set("atlan_meta_ingest_owned_partitions", len(service.owned)),
+    )
     return 0

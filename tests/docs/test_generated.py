@@ -22,7 +22,7 @@ def test_own_sets_take_the_arguments_that_are_told() -> None:
     from airflow_provider_atlan_meta.dag_factory import DagOptions
 
     text = (DOCS / "dags.md").read_text()
-    table = text[text.index("## Own sets") : text.index("## The operator")]
+    table = text[text.index("## Own sets") : text.index("## The operators")]
     told = {
         name
         for row in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,12 +11,15 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow_provider_atlan_meta import DagOptions, build_dags
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
-from airflow_provider_atlan_meta.dag_factory import build_ingest_dag
+from airflow_provider_atlan_meta.dag_factory import build_ingest_dag, build_propagate_dag
 from airflow_provider_atlan_meta.notifications.atlan_meta import AtlanMetaNotifier
+
+Builder = Callable[[DagOptions], DAG]
 
 
 def options(**changes: Any) -> DagOptions:
-    return DagOptions(**{"prefix": "acme_", "topic": "meta.events.v1", **changes})
+    topics = {"topic": "meta.events.v1", "changes_topic": "meta.changes.v1"}
+    return DagOptions(**{"prefix": "acme_", **topics, **changes})
 
 
 def assets_of(dag: DAG) -> list[Any]:
@@ -35,48 +39,61 @@ def test_a_parse_imports_no_client_library(parsed: dict[str, Any]) -> None:
 
 def test_the_shipped_files_parse_and_are_found_where_they_are(parsed: dict[str, Any]) -> None:
     assert parsed["import_errors"] == {}
-    assert list(parsed["files"]) == ["atlan_meta_ingest"]
-    assert parsed["files"]["atlan_meta_ingest"].endswith("/dags/atlan_meta_ingest.py")
+    assert set(parsed["files"]) == {"atlan_meta_ingest", "atlan_meta_propagate"}
+    for dag_id, file in parsed["files"].items():
+        assert file.endswith(f"/dags/{dag_id}.py")
 
 
-# ---- the ingest DAG
+# ---- both DAGs
+
+BUILT = [
+    pytest.param(build_ingest_dag, "ingest", "meta.events.v1", id="ingest"),
+    pytest.param(build_propagate_dag, "propagate", "meta.changes.v1", id="propagate"),
+]
 
 
-def test_the_dag_is_a_safe_guest_in_any_airflow() -> None:
-    dag = build_ingest_dag(options())
+@pytest.mark.parametrize(("build", "name", "topic"), BUILT)
+def test_the_dag_is_a_safe_guest_in_any_airflow(build: Builder, name: str, topic: str) -> None:
+    dag = build(options())
 
-    assert dag.dag_id == "acme_ingest"
+    assert dag.dag_id == f"acme_{name}"
     assert dag.is_paused_upon_creation is True
     assert dag.catchup is False
     assert dag.max_active_runs == 1
     assert dag.dagrun_timeout is not None
-    task = dag.get_task("ingest")
+    task = dag.get_task(name)
     assert task.execution_timeout == timedelta(minutes=10)
     assert task.retries == 5
     assert task.retry_delay == timedelta(seconds=10)
     assert task.retry_policy is not None
     assert isinstance(dag.on_failure_callback, AtlanMetaNotifier)
     assert dag.on_success_callback is None
-    assert "meta.events.v1" in (dag.doc_md or "")
+    assert topic in (dag.doc_md or "")
+    assert "after 5, 15, 45, 135 and 300 s" in (dag.doc_md or "")
 
 
-def test_it_wakes_by_asset_and_sweeps_by_the_minute() -> None:
-    dag = build_ingest_dag(options())
+@pytest.mark.parametrize(("build", "name", "topic"), BUILT)
+def test_it_wakes_by_asset_and_sweeps_by_the_minute(build: Builder, name: str, topic: str) -> None:
+    dag = build(options())
 
     assert isinstance(dag.schedule, AssetOrTimeSchedule)
     (asset,) = assets_of(dag)
     (watcher,) = asset.watchers
     for name in (asset.name, asset.uri, watcher.name, watcher.trigger.watch_id):
         assert "acme_" in name
-    assert watcher.trigger.topic == "meta.events.v1"
+    assert watcher.trigger.topic == topic
 
 
-def test_two_sets_share_neither_asset_nor_watcher() -> None:
-    one, other = (assets_of(build_ingest_dag(options(prefix=prefix)))[0] for prefix in ("a_", "b_"))
+def test_no_two_dags_share_an_asset_or_a_watcher() -> None:
+    assets = [
+        assets_of(build(options(prefix=prefix)))[0]
+        for build in (build_ingest_dag, build_propagate_dag)
+        for prefix in ("a_", "b_")
+    ]
 
-    assert one.name != other.name
-    assert one.uri != other.uri
-    assert one.watchers[0].trigger.serialize() != other.watchers[0].trigger.serialize()
+    assert len({asset.name for asset in assets}) == 4
+    assert len({asset.uri for asset in assets}) == 4
+    assert len({str(asset.watchers[0].trigger.serialize()) for asset in assets}) == 4
 
 
 def test_the_sweep_and_the_watcher_can_be_switched_off() -> None:
@@ -85,13 +102,52 @@ def test_the_sweep_and_the_watcher_can_be_switched_off() -> None:
     assert build_ingest_dag(options(watch=False)).timetable.can_be_scheduled
 
 
-def test_tenants_are_shown_in_tags_and_alerts() -> None:
-    dag = build_ingest_dag(options(tenants=("acme",)))
+@pytest.mark.parametrize(("build", "name", "topic"), BUILT)
+def test_tenants_are_shown_in_tags_and_alerts(build: Builder, name: str, topic: str) -> None:
+    dag = build(options(tenants=("acme",)))
 
     assert "tenant:acme" in dag.tags
     assert dag.on_failure_callback.tenant == "acme"  # type: ignore[union-attr]
-    task: Any = dag.get_task("ingest")
+    task: Any = dag.get_task(name)
     assert task.tenants == ("acme",)
+
+
+@pytest.mark.parametrize(("build", "name", "topic"), BUILT)
+def test_every_param_of_the_form_reaches_the_task(build: Builder, name: str, topic: str) -> None:
+    dag = build(options())
+    task: Any = dag.get_task(name)
+
+    given = {"is_dry_run" if param == "dry_run" else param for param in dag.params}
+    for field in given:
+        assert getattr(task, field) == f"{{{{ params.{field.removeprefix('is_')} }}}}"
+    assert given <= set(task.template_fields)
+    assert task.topic == topic
+
+
+# ---- the propagate DAG
+
+
+def test_propagate_works_as_the_consumers_role() -> None:
+    task: Any = build_propagate_dag(options()).get_task("propagate")
+
+    assert task.postgres_conn_id == "atlan_meta_postgres_consumer"
+
+
+def test_the_form_of_propagate_has_defaults_that_work_and_limits() -> None:
+    params = build_propagate_dag(options()).params
+
+    assert params.validate() == {"max_records": 10_000, "dry_run": False}
+    for name, value in (("max_records", 0), ("max_records", 1_000_001), ("dry_run", "yes")):
+        with pytest.raises(ParamValidationError, match=name):
+            params[name] = value
+
+
+def test_without_a_changes_topic_there_is_nothing_to_propagate() -> None:
+    with pytest.raises(ConfigurationError, match="acme_propagate needs a changes_topic"):
+        build_propagate_dag(options(changes_topic=""))
+
+
+# ---- the ingest DAG
 
 
 @pytest.mark.parametrize(
@@ -139,7 +195,8 @@ def test_options_come_from_the_settings_and_overrides_win() -> None:
 
     made = DagOptions.from_settings(settings, prefix="acme_", tenants=["acme"])
 
-    assert (made.prefix, made.topic, made.tags, made.queue) == ("acme_", "lake.events.v1", ("a", "b"), "big")
+    assert (made.prefix, made.tags, made.queue) == ("acme_", ("a", "b"), "big")
+    assert (made.topic, made.changes_topic) == ("lake.events.v1", "lake.changes.v1")
     assert made.tenants == ("acme",)
     assert build_ingest_dag(made).get_task("ingest").queue == "big"
 
@@ -147,10 +204,24 @@ def test_options_come_from_the_settings_and_overrides_win() -> None:
 def test_a_stub_gets_its_own_dags() -> None:
     namespace: dict[str, Any] = {}
 
-    build_dags(namespace, prefix="acme_", topic="acme.events.v1", tenants=["acme"])
+    build_dags(
+        namespace,
+        prefix="acme_",
+        topic="acme.events.v1",
+        changes_topic="acme.changes.v1",
+        tenants=["acme"],
+    )
+
+    topics = {name: assets_of(dag)[0].watchers[0].trigger.topic for name, dag in namespace.items()}
+    assert topics == {"acme_ingest": "acme.events.v1", "acme_propagate": "acme.changes.v1"}
+
+
+def test_a_stub_without_a_changes_topic_gets_no_propagate_dag() -> None:
+    namespace: dict[str, Any] = {}
+
+    build_dags(namespace, prefix="acme_", changes_topic="")
 
     assert list(namespace) == ["acme_ingest"]
-    assert assets_of(namespace["acme_ingest"])[0].watchers[0].trigger.topic == "acme.events.v1"
 
 
 @pytest.mark.parametrize("prefix", ["atlan_meta_", "atlan_meta_acme_"])

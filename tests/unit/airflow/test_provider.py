@@ -141,6 +141,7 @@ def test_the_bundle_finds_the_dags_of_this_installation() -> None:
     path = PackagedDagBundle(name="atlan-meta").path
 
     assert (path / "atlan_meta_ingest.py").is_file()
+    assert (path / "atlan_meta_propagate.py").is_file()
 
 
 def test_bundle_config_reads_what_airflow_has(
