@@ -102,11 +102,18 @@ def subject_of(tenant: str, body: bytes) -> str:
 
 @dataclass
 class ExpectedIncident:
-    """An incident after some webhooks; :attr:`values` has one entry per effective column."""
+    """An incident after some webhooks; :attr:`values` has one entry per effective column.
+
+    :param causes: which webhook made each revision, by its place among them.
+    """
 
     values: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(EFFECTIVE))
-    revision: int = 0
+    causes: list[int] = field(default_factory=list)
     entities: dict[UUID, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def revision(self) -> int:
+        return len(self.causes)
 
 
 def expected_incident(webhooks: Sequence[Webhook]) -> ExpectedIncident:
@@ -114,7 +121,7 @@ def expected_incident(webhooks: Sequence[Webhook]) -> ExpectedIncident:
     incident = ExpectedIncident()
     incident.values["entity_ids"] = ()
     previous: UUID | None = None
-    for webhook in webhooks:
+    for place, webhook in enumerate(webhooks):
         if webhook.event_id == previous:
             continue
         previous = webhook.event_id
@@ -124,7 +131,7 @@ def expected_incident(webhooks: Sequence[Webhook]) -> ExpectedIncident:
             del stated["opened_at"]  # the earliest webhook's
         after = incident.values | stated
         if after != incident.values or not incident.revision:
-            incident.revision += 1
+            incident.causes.append(place)
         incident.values = after
         incident.entities |= entities
     return incident

@@ -7,7 +7,7 @@ of its posts; ``received_at``, which only the rows know, must agree with it.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, islice
 from typing import Any
@@ -35,6 +35,7 @@ class Verdict:
     :param duplicated: excess effects: event rows, row versions, change messages.
     :param findings: everything wrong, in words; the first ones say most.
     :param post_to_row_ms: by run.
+    :param causes: (tenant, incident, revision) -> the post that made this revision.
     """
 
     sent: int = 0
@@ -50,6 +51,7 @@ class Verdict:
     dead_letters: int = 0
     findings: list[str] = field(default_factory=list)
     post_to_row_ms: dict[str, list[float]] = field(default_factory=dict)
+    causes: dict[tuple[str, str, int], SentPost] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -57,8 +59,13 @@ class Verdict:
 
     def percentile(self, share: float, run: str) -> float | None:
         """Of the time from a post of ``run`` to its committed row, in milliseconds."""
-        ordered = sorted(self.post_to_row_ms.get(run, ()))
-        return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 1) if ordered else None
+        return percentile(self.post_to_row_ms.get(run, ()), share)
+
+
+def percentile(values: Iterable[float], share: float) -> float | None:
+    """None where there are no values."""
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 1) if ordered else None
 
 
 @dataclass
@@ -72,7 +79,11 @@ class _Subject:
     latencies: list[tuple[str, float]] = field(default_factory=list)
     entities: dict[UUID, dict[str, Any]] = field(default_factory=dict)
     linked: tuple[UUID, ...] = ()
-    revision: int = 0
+    causes: list[SentPost] = field(default_factory=list)
+
+    @property
+    def revision(self) -> int:
+        return len(self.causes)
 
     @property
     def badness(self) -> int:
@@ -99,7 +110,8 @@ def judge(posts: Sequence[SentPost], stored: Stored) -> Verdict:
         key: _best_reading(sent, rows.pop(key, []), incidents.pop(key, None))
         for key, sent in _by_subject(posts).items()
     }
-    for subject in subjects.values():
+    for (tenant, name), subject in subjects.items():
+        verdict.causes |= {(tenant, name, n): post for n, post in enumerate(subject.causes, 1)}
         verdict.expected += subject.expected
         verdict.lost += subject.lost
         verdict.duplicated += subject.duplicated
@@ -181,7 +193,7 @@ def _compare(
         subject.findings += [
             f"{row.tenant}/{row.subject}: one event row too many of {row.event_id}" for row in left
         ]
-    _judge_incident(subject, webhooks, incident)
+    _judge_incident(subject, webhooks, present, incident)
     return subject
 
 
@@ -203,7 +215,9 @@ def _row_findings(post: SentPost, row: StoredEvent, duplicate_of: UUID | None, c
         yield f"{_name(post)}: received_at {row.received_at} is not between the post and its answer"
 
 
-def _judge_incident(subject: _Subject, webhooks: Sequence[Webhook], row: StoredRow | None) -> None:
+def _judge_incident(
+    subject: _Subject, webhooks: Sequence[Webhook], posts: Sequence[SentPost], row: StoredRow | None
+) -> None:
     if not webhooks or subject_of(webhooks[0].tenant, webhooks[0].body).startswith("event:"):
         if row is not None:
             subject.duplicated += 1
@@ -211,7 +225,7 @@ def _judge_incident(subject: _Subject, webhooks: Sequence[Webhook], row: StoredR
         return
     expected = expected_incident(webhooks)
     subject.entities, subject.linked = expected.entities, expected.values["entity_ids"]
-    subject.revision = expected.revision
+    subject.causes = [posts[place] for place in expected.causes]
     name = f"{webhooks[0].tenant}/{subject_of(webhooks[0].tenant, webhooks[0].body)}"
     if row is None:
         subject.lost += 1

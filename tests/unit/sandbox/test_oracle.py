@@ -305,6 +305,17 @@ def test_an_incident_follows_its_webhooks_by_the_written_rules() -> None:
     assert (entity["database_name"], entity["schema_name"]) == ("db", "raw")
 
 
+def test_each_revision_is_traced_to_the_post_that_made_it() -> None:
+    posts, stored = perfect()
+    verdict = judge(posts, stored)
+    assert len(verdict.causes) == sum(row.revision for row in stored.incidents)
+    for row in stored.incidents:
+        mine = [verdict.causes[row.tenant, row.id, n] for n in range(1, row.revision + 1)]
+        told = [post for post in posts if post.accepted and subject_of(post.tenant, post.body) == row.id]
+        assert mine[0] is told[0]
+        assert [post.sent_at for post in mine] == sorted(post.sent_at for post in mine)
+
+
 def test_the_oracle_shares_no_code_with_what_it_judges() -> None:
     for module in (oracle, expected_rows, stored_rows):
         source = Path(str(module.__file__)).read_text()
