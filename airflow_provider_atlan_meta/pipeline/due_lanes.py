@@ -1,0 +1,179 @@
+"""Brings back what was put off: parked lanes to be drained, closing sends, deliveries to be scanned for doubles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from airflow_provider_atlan_meta.core.changes import decode_change
+from airflow_provider_atlan_meta.core.deliveries import DeliveryLedger, DueLane, DueScan, LaneEntry, LaneRow
+from airflow_provider_atlan_meta.core.lanes import ClaimUse, Delivery, LanePolicy
+from airflow_provider_atlan_meta.core.ports import LogIdentity
+from airflow_provider_atlan_meta.core.routing import Subscription
+from airflow_provider_atlan_meta.core.sending import Capabilities
+from airflow_provider_atlan_meta.pipeline.delivery_calls import DeliveryCalls
+from airflow_provider_atlan_meta.pipeline.delivery_writer import DeliveryWriter
+from airflow_provider_atlan_meta.pipeline.lane_board import HeldLane, LaneBoard, TakenWrite, Told
+
+# Lanes and deliveries of a lane that are brought back at once: what a drain holds in memory is bounded by both.
+_LANES, _DELIVERIES, _SCANS = 200, 200, 20
+# An owner before us may have put something off that we have not heard of.
+_LOOK_SECONDS = 10.0
+_SCAN_AGAIN_SECONDS = 60.0
+
+
+class DueLanes:
+    """One event loop's own. It knows when the next lane is due, as every write says so.
+
+    :param in_thread: runs a call of the ledger, which blocks, one at a time.
+    """
+
+    def __init__(
+        self,
+        log: LogIdentity,
+        board: LaneBoard,
+        ledger: DeliveryLedger,
+        writer: DeliveryWriter,
+        calls: DeliveryCalls,
+        capabilities: Callable[[str], Capabilities | None],
+        *,
+        in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._log = log
+        self._board = board
+        self._ledger = ledger
+        self._writer = writer
+        self._calls = calls
+        self._capabilities = capabilities
+        self._in_thread = in_thread
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._next_at = 0.0
+        # a bounded run ends when it has had what was due when it began
+        self.is_through = False
+
+    def noted(self, taken: list[TakenWrite]) -> None:
+        """Of what was written: when it will be due."""
+        now = self._clock()
+        waits = [
+            lane.due_seconds for one in taken for lane in one.write.lanes if lane.due_seconds is not None
+        ]
+        waits += [
+            one.scan_seconds
+            for write in taken
+            for one in write.write.deliveries
+            if one.scan_seconds is not None
+        ]
+        if waits and now + min(waits) < self._next_at:
+            self._next_at = now + min(waits)
+            self._wake.set()
+
+    def look_now(self) -> None:
+        """Partitions were taken."""
+        self._next_at = 0.0
+        self._wake.set()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            self._wake.clear()
+            now = self._clock()
+            if now >= self._next_at:
+                self._next_at = now + _LOOK_SECONDS
+                if await self._look():
+                    self._next_at = 0.0
+                else:
+                    self.is_through = True
+                    await self._scan()
+                await asyncio.sleep(0)
+                continue
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._next_at - now)
+            except TimeoutError:
+                continue
+
+    async def _look(self) -> bool:
+        """Whether there may be more at once."""
+        board = self._board
+        room = _LANES - board.drains
+        if room <= 0 or not board.partitions:
+            return False
+        board.pins += 1
+        try:
+            partitions = list(board.partitions)
+            due: tuple[DueLane, ...] = await self._in_thread(
+                lambda: self._ledger.due(self._log, partitions, lanes=room, deliveries=_DELIVERIES)
+            )
+            resumed = [held for one in due if (held := self._resumed(one)) is not None]
+        finally:
+            board.pins -= 1
+        if not due:
+            return False
+        # a drain that dies must be found unsure by whoever comes next
+        await self._writer.written()
+        for held in resumed:
+            self._calls.consider(held)
+        return len(due) == room and bool(resumed)
+
+    def _resumed(self, due: DueLane) -> HeldLane | None:
+        partition = self._board.partitions.get(due.partition)
+        if partition is None or due.row.key in self._board.lanes:
+            return None
+        subscription = self._board.subscriptions.get(due.row.key.subscription)
+        policy = self._policy(subscription, due.row.key.part)
+        if subscription is None or policy is None or not subscription.enabled:
+            partition.stray.append(_stray(due.row))
+            return None
+        held = HeldLane(
+            due.row,
+            subscription,
+            due.partition,
+            policy,
+            now=self._clock(),
+            is_drain=due.row.is_parked or bool(due.deliveries),
+        )
+        held.resume(due)
+        held.marks_unsure = bool(due.deliveries) and policy.claims is not ClaimUse.EVERY
+        self._board.lanes[held.key] = held
+        held.collect(partition)
+        return held
+
+    def _policy(self, subscription: Subscription | None, part: str) -> LanePolicy | None:
+        if subscription is None:
+            return None
+        capabilities = self._capabilities(subscription.destination.type)
+        return None if capabilities is None else capabilities.parts.get(part)
+
+    async def _scan(self) -> None:
+        partitions = list(self._board.partitions)
+        scans: tuple[DueScan, ...] = await self._in_thread(
+            lambda: self._ledger.due_scans(self._log, partitions, limit=_SCANS)
+        )
+        for one in scans:
+            subscription = self._board.subscriptions.get(one.row.key.subscription)
+            policy = self._policy(subscription, one.row.key.part)
+            partition = self._board.partitions.get(one.partition)
+            if partition is None or subscription is None or policy is None:
+                continue
+            held = HeldLane(one.row, subscription, one.partition, policy, now=self._clock(), is_drain=True)
+            told = Told(decode_change(one.delivery.change), one.delivery.change)
+            delivery = Delivery(one.delivery.delivery_id, one.delivery.revision, told)
+            entry = await self._calls.scan(held, delivery)
+            if entry is None:
+                again = held.entry(delivery, "delivered")
+                entry = again._replace(scan_seconds=_SCAN_AGAIN_SECONDS, change=told.json)
+            partition.entries.append(entry)
+            self._writer.wake()
+
+
+def _stray(row: LaneRow) -> LaneEntry:
+    """Stays as it is and is not asked for again, until its subscription is there or enabled."""
+    return LaneEntry(
+        key=row.key,
+        seen=row.seen,
+        is_parked=row.is_parked,
+        parks=row.parks,
+        unsure_seconds=row.unsure_seconds,
+    )
