@@ -38,13 +38,17 @@ _EXPONENT = (1000.25, "1.00025E+3")
 
 
 class MonteCarloIncident:
-    """What Monte Carlo knows of one incident, and the bodies it would send about it."""
+    """What Monte Carlo knows of one incident, and the bodies it would send about it.
 
-    def __init__(self, rng: Random) -> None:
+    :param kind: its type; None: any.
+    """
+
+    def __init__(self, rng: Random, kind: str | None = None) -> None:
         self._rng = rng
         self.id = random_uuid(rng)
         self._account = random_uuid(rng)
-        self._type = rng.choice(_KNOWN_TYPES if rng.random() < 0.85 else _UNKNOWN_TYPES)
+        drawn = rng.choice(_KNOWN_TYPES if rng.random() < 0.85 else _UNKNOWN_TYPES)
+        self._type = kind or drawn
         self._group = rng.choice(("analytics:sales", "analytics:finance", "lake:raw.events", None))
         self._tables = [rng.choice(("orders", "auftr\u00e4ge", "order_items", "daily'snapshot"))]
         self._details = rng.choice((*_DETAILS, None))

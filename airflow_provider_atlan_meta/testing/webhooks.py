@@ -91,6 +91,62 @@ def plan_webhooks(
     return plan
 
 
+# What happens to an incident that many look at: every step changes it.
+_STEPS = ("acknowledged", "marked_as_incident", "owner_changed", "unmarked", "marked_as_incident", "resolved")
+
+
+def plan_stories(
+    *, seed: int, count: int, tenants: Sequence[WebhookTenant], kinds: Sequence[str], steps: int
+) -> list[list[PlannedPost]]:
+    """``count`` incidents of these types in turn, each created and then changed ``steps`` (0 to 6) times."""
+    rng = Random(seed)  # noqa: S311 - a plan has to be repeatable, not secret
+    triggers = ("created", *_STEPS[len(_STEPS) - steps :])
+    return [
+        _posts(rng, tenants[n % len(tenants)], MonteCarloIncident(rng, kinds[n % len(kinds)]), triggers)
+        for n in range(count)
+    ]
+
+
+def woven(
+    plan: Sequence[PlannedPost], stories: Sequence[Sequence[PlannedPost]], *, every: int
+) -> list[PlannedPost]:
+    """``plan`` with a story that begins at every ``every``-th post; its later posts follow as far apart."""
+    waiting = sorted(
+        [
+            ((number + step) * every, number, post)
+            for number, story in enumerate(stories)
+            for step, post in enumerate(story)
+        ],
+        key=lambda entry: entry[:2],
+        reverse=True,
+    )
+    found: list[PlannedPost] = []
+    for post in plan:
+        while waiting and waiting[-1][0] <= len(found):
+            found.append(waiting.pop()[2])
+        found.append(post)
+    return found + [post for _, _, post in reversed(waiting)]
+
+
+def _posts(
+    rng: Random, tenant: WebhookTenant, incident: MonteCarloIncident, triggers: Sequence[str]
+) -> list[PlannedPost]:
+    writing = {"compact": rng.random() < 0.5, "ascii_only": rng.random() < 0.5}
+    posts = []
+    for trigger in triggers:
+        body = written(incident.told(trigger), **writing)
+        posts.append(
+            PlannedPost(
+                tenant=tenant.id,
+                kind=trigger,
+                subject=incident.id,
+                body=body,
+                signature=sign(tenant.secret, body),
+            )
+        )
+    return posts
+
+
 def _insert(rng: Random, plan: list[PlannedPost], post: PlannedPost) -> None:
     """Anywhere but between a post and its duplicate: those are sent in a row."""
     place = rng.randrange(len(plan) + 1)
@@ -146,19 +202,7 @@ def _story(rng: Random, tenant: WebhookTenant, number: int) -> Iterator[PlannedP
     """One incident's life; the first ones go through all triggers and say one thing again after another."""
     incident = MonteCarloIncident(rng)
     triggers = list(TRIGGERS) if number < 6 or rng.random() < 0.3 else _short_life(rng)
-    writing = {"compact": rng.random() < 0.5, "ascii_only": rng.random() < 0.5}
-    posts = []
-    for trigger in triggers:
-        body = written(incident.told(trigger), **writing)
-        posts.append(
-            PlannedPost(
-                tenant=tenant.id,
-                kind=trigger,
-                subject=incident.id,
-                body=body,
-                signature=sign(tenant.secret, body),
-            )
-        )
+    posts = _posts(rng, tenant, incident, triggers)
     if len(posts) >= 3 and (number < 6 or rng.random() < 0.3):
         place = rng.randrange(2, len(posts))
         posts.insert(place, posts[place - 2])

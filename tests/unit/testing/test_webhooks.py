@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_atlan_meta.sandbox.expected_rows import Webhook, expected_incident
 from airflow_provider_atlan_meta.testing.webhook_bodies import TRIGGERS
 from airflow_provider_atlan_meta.testing.webhooks import (
     SIGNATURE_HEADER,
     PlannedPost,
     WebhookTenant,
+    plan_stories,
     plan_webhooks,
     sign,
+    woven,
 )
 
 VECTORS = json.loads(
@@ -112,3 +115,29 @@ def test_a_duplicate_may_be_written_differently(plan: list[PlannedPost]) -> None
         and json.loads(before.body) == json.loads(after.body)
         for before, after in pairs
     )
+
+
+def test_stories_are_incidents_of_the_types_asked_for_and_every_step_changes_them() -> None:
+    stories = plan_stories(seed=1, count=4, tenants=TENANTS, kinds=("a", "b"), steps=6)
+    assert [json.loads(story[0].body)["type"] for story in stories] == ["a", "b", "a", "b"]
+    for story in stories:
+        assert len({post.subject for post in story}) == 1
+        webhooks = [Webhook(post.tenant, post.body, n) for n, post in enumerate(story)]
+        assert expected_incident(webhooks).causes == [0, 1, 2, 3, 4, 5, 6]
+    (created,) = plan_stories(seed=1, count=1, tenants=TENANTS, kinds=("a",), steps=0)
+    assert [post.kind for post in created] == ["created"]
+
+
+def test_a_story_begins_at_every_so_many_posts_and_keeps_its_order(plan: list[PlannedPost]) -> None:
+    stories = plan_stories(seed=1, count=5, tenants=TENANTS, kinds=("a",), steps=2)
+    mixed = woven(plan, stories, every=40)
+    assert len(mixed) == len(plan) + 15
+    assert [post for post in mixed if post in plan] == plan
+    for number, story in enumerate(stories):
+        places = [mixed.index(post) for post in story]
+        assert places == [pytest.approx((number + step) * 40, abs=2) for step in range(3)]
+
+
+def test_stories_longer_than_the_plan_end_behind_it() -> None:
+    stories = plan_stories(seed=1, count=2, tenants=TENANTS, kinds=("a",), steps=1)
+    assert woven([], stories, every=40) == [stories[0][0], stories[0][1], stories[1][0], stories[1][1]]
