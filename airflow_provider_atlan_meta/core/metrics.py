@@ -21,6 +21,15 @@ MetricName = Literal[
     "atlan_meta_ingest_batches_total",
     "atlan_meta_ingest_restarts_total",
     "atlan_meta_ingest_owned_partitions",
+    "atlan_meta_consumer_changes_total",
+    "atlan_meta_consumer_superseded_total",
+    "atlan_meta_consumer_skipped_revisions_total",
+    "atlan_meta_consumer_dead_letters_total",
+    "atlan_meta_consumer_deliveries_total",
+    "atlan_meta_consumer_batches_total",
+    "atlan_meta_consumer_restarts_total",
+    "atlan_meta_consumer_owned_partitions",
+    "atlan_meta_consumer_breaker_open",
 ]
 MetricKind = Literal["counter", "gauge", "histogram"]
 
@@ -84,6 +93,41 @@ DEFINITIONS: tuple[MetricDefinition, ...] = (
         "Times the service read everything from the ledger anew.",
     ),
     MetricDefinition("atlan_meta_ingest_owned_partitions", "gauge", "Partitions this process has leased."),
+    MetricDefinition("atlan_meta_consumer_changes_total", "counter", "Changes the cursor has passed."),
+    MetricDefinition(
+        "atlan_meta_consumer_superseded_total",
+        "counter",
+        "Changes that were told to nobody: the highest revision seen of their row was not below theirs.",
+    ),
+    MetricDefinition(
+        "atlan_meta_consumer_skipped_revisions_total",
+        "counter",
+        "Revisions that never came as a change of their own.",
+    ),
+    MetricDefinition(
+        "atlan_meta_consumer_dead_letters_total", "counter", "Records of the topic that are no changes."
+    ),
+    MetricDefinition(
+        "atlan_meta_consumer_deliveries_total",
+        "counter",
+        "Deliveries written to the ledger, by type of destination and state; one that is parked is written again.",
+        ("type", "state"),
+    ),
+    MetricDefinition(
+        "atlan_meta_consumer_batches_total", "counter", "Transactions: deliveries, lanes and cursor together."
+    ),
+    MetricDefinition(
+        "atlan_meta_consumer_restarts_total",
+        "counter",
+        "Times the service read everything from the ledger anew.",
+    ),
+    MetricDefinition("atlan_meta_consumer_owned_partitions", "gauge", "Partitions this process has leased."),
+    MetricDefinition(
+        "atlan_meta_consumer_breaker_open",
+        "gauge",
+        "1 while nobody calls this connection, because of what it answered.",
+        ("conn_id",),
+    ),
 )
 
 

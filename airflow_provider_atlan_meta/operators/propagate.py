@@ -73,7 +73,7 @@ class PropagateOperator(BaseOperator):
         )
         outcome = batch.run(lambda owner: self._propagate(owner, batch))
         self.log.info(
-            "%s %s: %d changes, deliveries: %s, %d lanes parked, lag %d",
+            "%s %s: %d changes, deliveries: %s; parked lanes %d, lag %d",
             "dry run of" if outcome.dry_run else "propagated",
             outcome.topic,
             outcome.records,

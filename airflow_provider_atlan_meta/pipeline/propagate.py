@@ -89,6 +89,11 @@ class Propagation:
         """Connections that nobody calls at the moment."""
         return () if self._run is None else tuple(self._run.calls.open_breakers())
 
+    def destination_type(self, subscription: str) -> str:
+        """Of a subscription as it was read last; ``unknown``: it is not there any more."""
+        found = None if self._run is None else self._run.board.subscriptions.get(subscription)
+        return "unknown" if found is None else found.destination.type
+
     # ---- a bounded run -------------------------------------------------------------------------------------------
 
     def look(self) -> PropagateOutcome:

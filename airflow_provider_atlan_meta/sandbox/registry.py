@@ -9,6 +9,7 @@ from airflow_provider_atlan_meta.sandbox import (
     airflow,
     airflow_db,
     connect,
+    consumer,
     ingest,
     kafka,
     producer,
@@ -24,6 +25,7 @@ _ALL = (
     recorder.SERVER,
     producer.SERVER,
     ingest.SERVER,
+    consumer.SERVER,
     airflow_db.SERVER,
     airflow.SERVER,
 )
@@ -32,7 +34,7 @@ SERVERS: dict[str, Server] = {server.name: server for server in _ALL}
 
 # Names that stand for several.
 ALL, SERVE, DEFAULT = "all", "serve", "default"
-_SERVICES = ("producer", "ingest")
+_SERVICES = ("producer", "ingest", "consumer")
 GROUPS: dict[str, tuple[str, ...]] = {
     SERVE: _SERVICES,
     DEFAULT: ("postgres", "kafka", "connect", "recorder", *_SERVICES),

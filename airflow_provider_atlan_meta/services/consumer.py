@@ -143,6 +143,10 @@ class ConsumerService:
         """Connections that nobody calls at the moment, as they do not answer."""
         return self._engine.open_breakers if self._engine is not None else ()
 
+    def destination_type(self, subscription: str) -> str:
+        """Of a subscription as it was read last."""
+        return self._engine.destination_type(subscription) if self._engine is not None else "unknown"
+
     def stop(self) -> None:
         """Signal-safe: ``run`` returns when the calls under way have ended, with every lease released."""
         self._stop.set()

@@ -51,6 +51,7 @@ class _Telling:
             tenant=event.tenant_id,
             event_key=event.event_key.hex(),
             event_id=event.event_id.hex(),
+            subject=event.subject,
             partition=partition,
             offset=event.offset,
         )

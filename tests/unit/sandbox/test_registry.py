@@ -27,13 +27,20 @@ def test_naming_the_ingest_service_brings_kafka_and_postgres() -> None:
     assert set(with_needs(["ingest"])) == {"kafka", "postgres", "ingest"}
 
 
+def test_the_consumer_service_starts_behind_the_capture_that_fills_its_topic() -> None:
+    ordered = with_needs(["consumer"])
+
+    assert set(ordered) == {"kafka", "postgres", "connect", "consumer"}
+    assert ordered[-1] == "consumer"
+
+
 def test_airflow_brings_the_stores_its_dags_work_on() -> None:
     assert {"airflow-db", "airflow", "postgres", "kafka"} <= set(with_needs(["airflow"]))
 
 
 def test_serve_stands_for_our_services_and_the_default_has_them() -> None:
-    assert expand(["serve"]) == ["producer", "ingest"]
-    assert expand(["kafka", "serve", "kafka"]) == ["kafka", "producer", "ingest"]
+    assert expand(["serve"]) == ["producer", "ingest", "consumer"]
+    assert expand(["kafka", "serve", "kafka"]) == ["kafka", "producer", "ingest", "consumer"]
     assert set(GROUPS[DEFAULT]) == {
         "postgres",
         "kafka",
@@ -41,6 +48,7 @@ def test_serve_stands_for_our_services_and_the_default_has_them() -> None:
         "recorder",
         "producer",
         "ingest",
+        "consumer",
     }
 
 
