@@ -1,4 +1,4 @@
-"""PostgreSQL: the store of events, incidents and entities, and the connection both it and the ledger use."""
+"""PostgreSQL: the session that ledgers and stores use, and the store of events, incidents and entities."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from airflow_provider_atlan_meta.core.ports import Commit, StoredDeadLetter
 from airflow_provider_atlan_meta.core.rows import DeadLetter
 
 CONNECT_SECONDS = 3
-SCHEMA_REVISION = 1
+SCHEMA_REVISION = 2
 
 # Most specific first. Nothing above this file sees a psycopg error.
 _ERRORS: tuple[tuple[type[psycopg.Error], type[AtlanMetaError]], ...] = (
@@ -155,12 +155,8 @@ _APPLY_LIVE = _APPLY.format(lease="row(%s, %s, %s, %s, %s, %s, %s, %s)::meta.lea
 _APPLY_REPLAY = _APPLY.format(lease="null")
 
 
-class PostgresStore:
-    """Implements ``core.ports.EventStore`` as role meta_ingest.
-
-    One thread, one connection, made at first use and again after it broke. A batch is one autocommitted statement:
-    it is written whole or not at all, and no lock is ever held while the server waits for this process.
-    """
+class PostgresSession:
+    """One thread's connection, made at first use and again after it broke."""
 
     def __init__(self, config: PostgresConfig, *, application_name: str = "atlan-meta") -> None:
         self._config = config
@@ -185,10 +181,32 @@ class PostgresStore:
             self._connection = connection
         return self._connection
 
+    @property
+    def packers(self) -> Mapping[str, RowPacker]:
+        """Those of the connection as it is now."""
+        _ = self.connection
+        return self._packers
+
+    def fetch(self, query: str, arguments: Any) -> list[tuple[Any, ...]]:
+        """One statement, in a transaction of its own; results come binary."""
+        try:
+            with self.connection.cursor(binary=True) as cursor:
+                return cursor.execute(query, arguments).fetchall()
+        except psycopg.Error as error:
+            raise translate(error, "PostgreSQL") from error
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+class PostgresStore(PostgresSession):
+    """Implements ``core.ports.EventStore`` as role meta_ingest.
+
+    A batch is one autocommitted statement: it is written whole or not at all, and no lock is ever held while the
+    server waits for this process.
+    """
 
     def read_incidents(self, keys: Sequence[IncidentKey]) -> dict[IncidentKey, IncidentState]:
         """The incidents that exist (or existed), read without a lock."""
@@ -199,14 +217,14 @@ class PostgresStore:
             (row[0], row[1]): IncidentState(
                 (*row[2:13], tuple(row[13])), tuple(row[14]), row[15], row[16], row[17], row[18]
             )
-            for row in self._fetch(_READ, arguments)
+            for row in self.fetch(_READ, arguments)
         }
 
     def known_events(self, keys: Sequence[bytes], tenants: Sequence[str]) -> dict[bytes, bool]:
         """Which of these event_keys are stored -> whether as a duplicate."""
         if not keys:
             return {}
-        rows = self._fetch(_KNOWN, (_tenants(tenants), [key.hex() for key in keys]))
+        rows = self.fetch(_KNOWN, (_tenants(tenants), [key.hex() for key in keys]))
         return {row[0]: row[1] for row in rows}
 
     def apply(
@@ -220,7 +238,7 @@ class PostgresStore:
         :raises RejectedError: a value of the batch; the caller finds which one by halving.
         """
         connection = self.connection
-        arguments = _arguments(self._packers, plan, dead_letters)
+        arguments = _arguments(self.packers, plan, dead_letters)
         try:
             if commit is None:
                 connection.execute(_APPLY_REPLAY, arguments)
@@ -231,7 +249,7 @@ class PostgresStore:
 
     def ensure_event_days(self) -> None:
         """Partitions of the event table for today and the next 7 days."""
-        self._fetch(
+        self.fetch(
             "select meta.ensure_event_day(day::date) from generate_series("
             "(now() at time zone 'utc')::date, (now() at time zone 'utc')::date + 7, '1 day') day",
             (),
@@ -241,19 +259,12 @@ class PostgresStore:
         """Dead letters that are not on their topic yet, oldest first; of every tenant and of none."""
         return [
             StoredDeadLetter._make((*row[:6], _headers(row[6]), *row[7:]))
-            for row in self._fetch(_UNPUBLISHED, (limit,))
+            for row in self.fetch(_UNPUBLISHED, (limit,))
         ]
 
     def mark_published(self, letters: Sequence[StoredDeadLetter]) -> None:
         origins = [list(column) for column in zip(*[letter[:5] for letter in letters], strict=True)]
-        self._fetch(_MARK_PUBLISHED, origins)
-
-    def _fetch(self, query: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
-        try:
-            with self.connection.cursor(binary=True) as cursor:
-                return cursor.execute(query, arguments).fetchall()
-        except psycopg.Error as error:
-            raise translate(error, "PostgreSQL") from error
+        self.fetch(_MARK_PUBLISHED, origins)
 
 
 _event_columns = attrgetter(
@@ -298,7 +309,7 @@ def _arguments(
         ),
         [len(wave) for wave in plan.entity_waves],
         packers["staged_link"].pack(plan.links),
-        packers["staged_dead_letter"].pack(_dead_letter(letter) for letter in dead_letters),
+        packers["staged_dead_letter"].pack(dead_letter_row(letter) for letter in dead_letters),
     )
 
 
@@ -310,7 +321,8 @@ def _headers(text: str) -> list[tuple[str, bytes | None]]:
     return [(name, None if value is None else value.encode("latin-1")) for name, value in json.loads(text)]
 
 
-def _dead_letter(letter: DeadLetter) -> tuple[Any, ...]:
+def dead_letter_row(letter: DeadLetter) -> tuple[Any, ...]:
+    """A ``staged_dead_letter``."""
     headers = [[name, None if value is None else value.decode("latin-1")] for name, value in letter.headers]
     return (
         letter.offset,

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from airflow_provider_atlan_meta.clients.postgres import PostgresStore, translate
+from airflow_provider_atlan_meta.clients.postgres import PostgresSession, translate
 from airflow_provider_atlan_meta.core.errors import TerminalError
 from airflow_provider_atlan_meta.core.ports import ForeignLease, Lease, LeaseOwner, LogIdentity, Taken
 
@@ -71,10 +71,12 @@ def application_name(owner: LeaseOwner) -> str:
 
 
 class PostgresLedger:
-    """Implements ``core.ports.Ledger``; shares the store's connection and thread."""
+    """Implements ``core.ports.Ledger``; shares session and thread with what is written under the leases."""
 
-    def __init__(self, store: PostgresStore, owner: LeaseOwner, *, sink: str, lease_seconds: float) -> None:
-        self._store = store
+    def __init__(
+        self, session: PostgresSession, owner: LeaseOwner, *, sink: str, lease_seconds: float
+    ) -> None:
+        self._session = session
         self._owner = owner
         self._sink = sink
         self._lease_seconds = lease_seconds
@@ -151,7 +153,7 @@ class PostgresLedger:
             raise translate(error, "PostgreSQL") from error
 
     def _raw(self, query: str, arguments: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        cursor = self._store.connection.execute(query, arguments)
+        cursor = self._session.connection.execute(query, arguments)
         return cursor.fetchall() if cursor.description else []
 
 

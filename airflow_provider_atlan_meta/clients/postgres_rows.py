@@ -23,6 +23,7 @@ from psycopg.pq import Format
 _EPOCH_US = 946_684_800_000_000
 _int4 = struct.Struct("!i").pack
 _sized_int8 = struct.Struct("!iq").pack
+_sized_float8 = struct.Struct("!id").pack
 _NULL, _SIZE_16 = _int4(-1), _int4(16)
 _UUID_OID, _INT8_OID = 2950, 20
 
@@ -58,8 +59,12 @@ def _timestamp(value: int | None) -> bytes:
     return _NULL if value is None else _sized_int8(8, value - _EPOCH_US)
 
 
-def _bigint(value: int) -> bytes:
-    return _sized_int8(8, value)
+def _bigint(value: int | None) -> bytes:
+    return _NULL if value is None else _sized_int8(8, value)
+
+
+def _float8(value: float | None) -> bytes:
+    return _NULL if value is None else _sized_float8(8, value)
 
 
 @lru_cache(maxsize=8_192)
@@ -96,6 +101,7 @@ _TYPES: dict[str, tuple[int, int, Column]] = {
     "json": (114, 199, _blobs),
     "timestamptz": (1184, 1185, _each(_timestamp)),
     "bigint": (_INT8_OID, 1016, _each(_bigint)),
+    "float8": (701, 1022, _each(_float8)),
     "boolean": (16, 1000, _each({True: _int4(1) + b"\1", False: _int4(1) + b"\0"}.__getitem__)),
     "uuid[]": (2951, 0, _each(_uuids)),
     "bigint[]": (1016, 0, _each(_bigints)),

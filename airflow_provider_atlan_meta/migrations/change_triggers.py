@@ -155,13 +155,10 @@ def _head(table: ChangedTable, message: _Message) -> str:
 
 
 def _body(table: ChangedTable, word: str) -> str:
-    def whole(row: str) -> str:
-        return "json_build_object(" + ", ".join(f"'{c}', {row}.{c}" for c in table.columns) + ")"
-
     if word == "created":
-        return f""" '"changed":null,"before":null,"after":' || {whole("new")} || '}}' """
+        return f""" '"changed":null,"before":null,"after":' || {_whole(table, "new")} || '}}' """
     if word == "deleted":
-        return f""" '"changed":null,"before":' || {whole("old")} || ',"after":null}}' """
+        return f""" '"changed":null,"before":' || {_whole(table, "old")} || ',"after":null}}' """
     differs = [(c, f"old.{c} is distinct from new.{c}") for c in table.columns]
     names = ", ".join(f"""case when {test} then '"{c}"' end""" for c, test in differs)
     values = ", ".join(
@@ -170,7 +167,7 @@ def _body(table: ChangedTable, word: str) -> str:
     )
     return (
         f""" '"changed":[' || concat_ws(',', {names}) || '],"before":{{' || concat_ws(',', {values}) """
-        f""" || '}},"after":' || {whole("new")} || '}}' """
+        f""" || '}},"after":' || {_whole(table, "new")} || '}}' """
     )
 
 
@@ -195,6 +192,42 @@ create trigger bury after delete {on} for each row execute function meta.bury('{
 """
 
 
+def read_changed_rows(*tables: ChangedTable) -> str:
+    """A function that gives rows as they are now, spelled as the triggers spell ``after``, to meta_consumer."""
+    selects = "\n    union all\n".join(
+        f"""    select r.tenant_id, '{table.name}', r.{table.id_column}::text, r.revision, {_whole(table, "r")}::text
+      from unnest(p_tenant_ids, p_kinds, p_ids) k (tenant_id, kind, id)
+      join meta.{table.name} r on r.tenant_id = k.tenant_id and r.{table.id_column} = {_known_id(table)}
+     where k.kind = '{table.name}'"""
+        for table in tables
+    )
+    return f"""
+create or replace function meta.read_changed_rows(p_tenants text, p_tenant_ids text[], p_kinds text[], p_ids text[])
+returns table (tenant_id text, kind text, id text, revision bigint, columns text)
+language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+#variable_conflict use_column
+begin
+  perform set_config('meta.tenants', p_tenants, true);
+  return query
+{selects};
+end $$;
+revoke execute on function meta.read_changed_rows(text, text[], text[], text[]) from public;
+grant execute on function meta.read_changed_rows(text, text[], text[], text[]) to meta_consumer;
+"""
+
+
+def _known_id(table: ChangedTable) -> str:
+    """``k.id`` as the table has it; null where it cannot be one of the table's."""
+    if table.id_type == "text":
+        return "k.id"
+    form = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+    return f"case when k.id ~ '{form}' then k.id::{table.id_type} end"
+
+
+def _whole(table: ChangedTable, row: str) -> str:
+    return "json_build_object(" + ", ".join(f"'{c}', {row}.{c}" for c in table.columns) + ")"
+
+
 def reemit_rows(table: ChangedTable) -> str:
     """One page: locks rows in key order and tells the log their state, in one transaction.
 
@@ -207,7 +240,7 @@ def reemit_rows(table: ChangedTable) -> str:
         "r.revision",
         "r.changed_at",
     )
-    whole = "json_build_object(" + ", ".join(f"'{c}', r.{c}" for c in table.columns) + ")"
+    whole = _whole(table, "r")
     id_column = f"t.{table.id_column}"
     page = f"""select t.* from meta.{table.name} t
      where t.changed_at >= %(since)s and (t.tenant_id, {id_column}) > (%(tenant)s, {_last_id(table)})

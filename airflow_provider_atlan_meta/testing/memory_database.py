@@ -1,4 +1,4 @@
-"""The database of ``MemoryLedger`` and ``MemoryStore``: the tables of schema ``meta`` that ingest uses, in memory."""
+"""The database of ``MemoryLedger``, ``MemoryStore`` and ``MemoryDeliveries``: schema ``meta`` in memory."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from airflow_provider_atlan_meta.core.rows import (
     Link,
 )
 from airflow_provider_atlan_meta.testing.clock import ManualClock
+from airflow_provider_atlan_meta.testing.delivery_tables import DeliveryTables
 
 LedgerKey = tuple[str, str, int, str]
 
@@ -40,6 +41,9 @@ class LedgerRow:
     label: str = ""
     epoch: int = 0
     expires_at: float = float("-inf")
+    reach: int = 0
+    write_epoch: int = 0
+    write_number: int = 0
 
 
 class StoredEvent(NamedTuple):
@@ -92,6 +96,7 @@ class MemoryDatabase:
         self.clock = clock or ManualClock()
         self.ledger: dict[LedgerKey, LedgerRow] = {}
         self.tables = Tables()
+        self.deliveries = DeliveryTables()
         self.commits: list[Commit] = []
         self.refuses: Callable[[EventRow], bool] = lambda _: False
         self.is_up = True
@@ -117,7 +122,7 @@ class MemoryDatabase:
         written = self.tables.copy()
         write_rows(written, plan)
         if commit is not None:
-            _keep_letters(written, commit, dead_letters)
+            keep_letters(written, commit[:4], dead_letters)
             self.move_cursor(commit)
         self.tables = written
 
@@ -215,6 +220,6 @@ def _put_link(tables: Tables, link: Link) -> None:
         tables.links.add(key)
 
 
-def _keep_letters(tables: Tables, commit: Commit, letters: Sequence[DeadLetter]) -> None:
+def keep_letters(tables: Tables, key: LedgerKey, letters: Sequence[DeadLetter]) -> None:
     for letter in letters:
-        tables.dead_letters.setdefault((commit[:4], letter.offset), letter)
+        tables.dead_letters.setdefault((key, letter.offset), letter)
