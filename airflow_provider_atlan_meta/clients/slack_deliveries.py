@@ -28,6 +28,7 @@ _WORDS: Mapping[str, Result] = {
     **dict.fromkeys(("ratelimited", "rate_limited", "message_limit_exceeded"), "retry"),
     **dict.fromkeys(
         (
+            "access_denied",
             "account_inactive",
             "channel_not_found",
             "ekm_access_denied",
@@ -46,7 +47,9 @@ _WORDS: Mapping[str, Result] = {
     ),
     **dict.fromkeys(
         (
+            "cant_delete_message",
             "cant_update_message",
+            "compliance_exports_prevent_deletion",
             "edit_window_closed",
             "invalid_arguments",
             "invalid_blocks",
@@ -67,6 +70,17 @@ _WORDS: Mapping[str, Result] = {
 }
 
 
+# What people can do about the words they meet most.
+_CURES: Mapping[str, str] = {
+    "channel_not_found": "check the channel's id; the app must be in a private channel",
+    "is_archived": "the channel is archived",
+    "message_not_found": "somebody deleted the message; nothing more is shown of this row",
+    "missing_scope": "the app needs the scopes chat:write, channels:history and groups:history",
+    "not_in_channel": "invite the app to the channel",
+    **dict.fromkeys(("invalid_auth", "token_expired", "token_revoked"), "the connection needs a new token"),
+}
+
+
 class SlackDeliveries:
     """An async context manager, used in the loop it sends from; ``post`` and ``update`` raise nothing Slack causes."""
 
@@ -80,6 +94,7 @@ class SlackDeliveries:
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=config.timeout_seconds, sock_connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[_no_redirects()],
         )
         self._client = AsyncWebClient(
             token=config.token,
@@ -111,26 +126,29 @@ class SlackDeliveries:
         body = {"channel": channel, "unfurl_links": False, "unfurl_media": False}
         if thread_ts:
             body["thread_ts"] = thread_ts
-        return await self._send("chat.postMessage", body | _content(text, delivery_id, blocks))
+        metadata = {"event_type": EVENT_TYPE, "event_payload": {"delivery_id": delivery_id}}
+        return await self._send("chat.postMessage", body | _content(text, blocks) | {"metadata": metadata})
 
     async def update(
-        self,
-        message: PostedMessage,
-        text: str,
-        *,
-        delivery_id: str,
-        blocks: Sequence[Mapping[str, Any]] = (),
+        self, message: PostedMessage, text: str, *, blocks: Sequence[Mapping[str, Any]] = ()
     ) -> SendOutcome:
-        """The same message says something else, of a newer delivery."""
+        """The same message says something else. It keeps its metadata: the delivery that posted it finds it still."""
         body = {"channel": message.channel, "ts": message.ts}
-        return await self._send("chat.update", body | _content(text, delivery_id, blocks))
+        return await self._send("chat.update", body | _content(text, blocks))
+
+    async def delete(self, message: PostedMessage) -> SendOutcome:
+        """What is not there any more counts as deleted."""
+        _, outcome = await self._call("chat.delete", json={"channel": message.channel, "ts": message.ts})
+        if outcome.detail.startswith("message_not_found"):
+            return SendOutcome(result="delivered", status=outcome.status)
+        return outcome
 
     async def find(
         self, channel: str, delivery_id: str, *, oldest: float, latest: float, thread_ts: str = ""
     ) -> tuple[PostedMessage, ...]:
         """The messages of this delivery posted in that time, oldest first; more than one were doubled.
 
-        Messages updated since carry the delivery of the update. Slack's history may lag behind its posts.
+        Slack's history may lag behind its posts. A thread that is not there has no answers.
 
         :param channel: its id; names are not understood here.
         :param thread_ts: look in this thread instead of the channel, which does not list answers.
@@ -163,6 +181,8 @@ class SlackDeliveries:
 
     async def _page(self, method: str, asked: Mapping[str, str]) -> Mapping[str, Any]:
         answer, outcome = await self._call(method, http_verb="GET", params=dict(asked))
+        if outcome.detail == "thread_not_found":
+            return {"messages": []}
         if outcome.result in ("blocked", "rejected", "gone"):
             raise TerminalError(
                 f"Slack {method}: {outcome.detail}; check the token, its scopes (channels:history, groups:history) "
@@ -192,12 +212,33 @@ class SlackDeliveries:
             answer = await self._client.api_call(method, **arguments)
         except SlackApiError as error:
             return {}, _refused(error)
+        except _RedirectedError as error:
+            return {}, outcome_of_status(error.status)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, SlackClientError) as error:
             return {}, outcome_of_failure(error)
         data = answer.data
         return (data if isinstance(data, dict) else {}), SendOutcome(
             result="delivered", status=answer.status_code
         )
+
+
+class _RedirectedError(aiohttp.ClientError):
+    def __init__(self, status: int) -> None:
+        super().__init__(f"answered {status}")
+        self.status = status
+
+
+def _no_redirects() -> aiohttp.TraceConfig:
+    """The SDK would follow one with a GET, and a call that never reached Slack would look refused by it."""
+
+    async def refuse(
+        _: aiohttp.ClientSession, __: object, redirect: aiohttp.TraceRequestRedirectParams
+    ) -> None:
+        raise _RedirectedError(redirect.response.status)
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(refuse)
+    return tracing
 
 
 def address_of(external_id: str) -> PostedMessage:
@@ -211,9 +252,9 @@ def address_of(external_id: str) -> PostedMessage:
     return PostedMessage(channel=channel, ts=ts)
 
 
-def _content(text: str, delivery_id: str, blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    metadata = {"event_type": EVENT_TYPE, "event_payload": {"delivery_id": delivery_id}}
-    content: dict[str, Any] = {"text": text, "metadata": metadata}
+def _content(text: str, blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    # said in every call: an update would else fall back to looking for names and addresses in the text
+    content: dict[str, Any] = {"text": text, "parse": "none", "link_names": False}
     if blocks:
         content["blocks"] = [dict(block) for block in blocks]
     return content
@@ -245,6 +286,11 @@ def _refused(error: SlackApiError) -> SendOutcome:
     return SendOutcome(
         result=result,
         status=status,
-        detail=word[:100] if word.replace("_", "").isalnum() else "an error without a name",
+        detail=_detail(word),
         retry_after=seconds_of(retry_after) if result in ("retry", "unknown") else None,
     )
+
+
+def _detail(word: str) -> str:
+    name = word[:100] if word.replace("_", "").isalnum() else "an error without a name"
+    return f"{name}: {_CURES[name]}" if name in _CURES else name

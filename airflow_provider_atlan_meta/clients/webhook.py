@@ -76,7 +76,7 @@ def _url(info: ConnectionInfo) -> str:
 
 
 class WebhookClient:
-    """A ``core.sending.WebhookDestination``, used as an async context manager in the loop it sends from.
+    """One endpoint, used as an async context manager in the loop it sends from; ``send`` raises nothing it causes.
 
     :param clock: seconds since 1970, for ``webhook-timestamp``.
     """

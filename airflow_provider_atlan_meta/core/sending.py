@@ -22,7 +22,6 @@ from typing import Any, Literal, Protocol, Self
 from airflow_provider_atlan_meta.core.changes import ChangeEvent
 from airflow_provider_atlan_meta.core.lanes import LanePolicy
 from airflow_provider_atlan_meta.core.routing import DestinationType
-from airflow_provider_atlan_meta.core.webhook_message import WebhookMessage
 
 Result = Literal["delivered", "retry", "unknown", "rejected", "blocked", "gone"]
 RETRY_AFTER_MAX_SECONDS = 86_400.0
@@ -77,16 +76,11 @@ def seconds_of(retry_after: str | None) -> float | None:
     return min(float(text), RETRY_AFTER_MAX_SECONDS) if text.isdecimal() and text.isascii() else None
 
 
-class WebhookDestination(Protocol):
-    """One endpoint. Never repeats a call by itself, and raises nothing the other side can cause."""
-
-    async def send(self, message: WebhookMessage) -> SendOutcome: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
     """One delivery, as its destination is to send it.
 
+    :ivar delivery_id: of this change to this part of this subscription, the same at every try.
     :ivar part: of the destination, see ``Capabilities.parts``.
     :ivar options: the subscription's own, checked when it was applied.
     :ivar external_id: what the main part made for this subject; empty: nothing yet.
@@ -124,6 +118,9 @@ class LookupDestination(Destination, Protocol):
 
     async def find(self, outgoing: Outgoing, *, since_seconds: float) -> tuple[str, ...]:
         """The external ids this very delivery has made, oldest first; more than one were doubled.
+
+        What was changed by later deliveries since is found all the same. Of doubles the one the lane knows stays,
+        else the oldest.
 
         :param since_seconds: how long ago the first attempt may have been made.
         :raises TransientError: nothing is known: ask again. :raises TerminalError: looking is not allowed.

@@ -21,11 +21,9 @@ import msgspec
 
 from airflow_provider_atlan_meta.core.changes import ChangeEvent
 from airflow_provider_atlan_meta.core.errors import ConfigurationError, RejectedError
-from airflow_provider_atlan_meta.core.identity import delivery_id
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 DEFAULT_SOURCE = "/atlan-meta"
-TYPE = "com.atlan.meta.{kind}.{op}.v1"
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, no secret
 # Standard Webhooks: between 24 and 64 bytes.
 SECRET_BYTES = (24, 64)
@@ -82,45 +80,81 @@ def check_source(text: str) -> str:
     return text
 
 
-def webhook_message(
-    change: ChangeEvent, subscription: str, *, source: str = DEFAULT_SOURCE, replay: bool = False
-) -> WebhookMessage:
-    """The body a receiver gets of this change.
+class _Told(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a thin change has to say; ``data`` of the event."""
 
-    :param subscription: the name of the one that asked for it.
+    op: str
+    revision: int
+    truncated: bool = False
+
+
+class _ToldWhole(msgspec.Struct, frozen=True, gc=False):
+    op: str
+    revision: int
+    changed: list[str] | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class _Event(msgspec.Struct, frozen=True, gc=False):
+    """In the order of a reader's eye; receivers must not rely on it."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    datacontenttype: str
+    tenantid: str
+    entitykind: str
+    # CloudEvents' integers end at 32 bits; text that sorts as the number does
+    entityversion: str
+    # of the "sequence" extension: counts within source and subject
+    sequence: str
+    partitionkey: str
+    replay: bool | msgspec.UnsetType
+    data: _Told | _ToldWhole
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def webhook_message(
+    change: ChangeEvent, delivery_id: str, *, source: str = DEFAULT_SOURCE, replay: bool = False
+) -> WebhookMessage:
+    """What a receiver gets of this change.
+
+    :param delivery_id: of this change to this subscription.
     :param replay: told again on purpose; same ids, and the receiver may want to know.
     :raises RejectedError: its kind cannot be part of a type.
     """
-    if not _KIND.fullmatch(change.kind):
+    kind = change.kind
+    if not _KIND.fullmatch(kind):
         raise RejectedError("change cannot be sent as CloudEvent", detail="at `kind`")
-    # The order of a reader's eye; receivers must not rely on it.
-    event: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": change.change_id,
-        "source": source,
-        "type": TYPE.format(kind=change.kind, op=change.op),
-        "subject": change.id,
-        "time": change.changed_at,
-        "datacontenttype": "application/json",
-        "tenantid": change.tenant_id,
-        "entitykind": change.kind,
-        # CloudEvents' integers end at 32 bits; text that sorts as the number does
-        "entityversion": f"{change.revision:019d}",
-        # of the "sequence" extension: counts within source and subject
-        "sequence": f"{change.revision:019d}",
-        "partitionkey": f"{change.tenant_id}|{change.id}",
-    }
-    if replay:
-        event["replay"] = True
-    event["data"] = _data(change)
-    return WebhookMessage(str(delivery_id(change.change_id, subscription)), msgspec.json.encode(event))
-
-
-def _data(change: ChangeEvent) -> dict[str, Any]:
-    data: dict[str, Any] = {"op": change.op, "revision": change.revision}
-    if change.truncated:
-        return data | {"truncated": True}
-    return data | {"changed": change.changed, "before": change.before, "after": change.after}
+    version = f"{change.revision:019d}"
+    data = (
+        _Told(change.op, change.revision, truncated=True)
+        if change.truncated
+        else _ToldWhole(change.op, change.revision, change.changed, change.before, change.after)
+    )
+    event = _Event(
+        "1.0",
+        change.change_id,
+        source,
+        f"com.atlan.meta.{kind}.{change.op}.v1",
+        change.id,
+        change.changed_at,
+        "application/json",
+        change.tenant_id,
+        kind,
+        version,
+        version,
+        f"{change.tenant_id}|{change.id}",
+        True if replay else msgspec.UNSET,
+        data,
+    )
+    return WebhookMessage(delivery_id, _encode(event))
 
 
 def signed_headers(

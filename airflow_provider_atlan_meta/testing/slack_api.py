@@ -1,4 +1,4 @@
-"""Slack's side of posting, updating and reading messages: answers, errors and limits of the real Web API.
+"""Slack's side of posting, updating, deleting and reading messages: answers, errors and limits of the real Web API.
 
 Pure protocol, no server: ``testing.recorder`` puts it behind HTTP. Everything but rate limits and broken
 requests is HTTP 200 with ``ok`` true or false, as with Slack itself.
@@ -32,6 +32,7 @@ _MESSAGES_KEPT = 10_000
 RATE_LIMITS: Mapping[str, tuple[int, float, bool]] = {
     "chat.postMessage": (1, 1.0, True),
     "chat.update": (50, 60.0, False),
+    "chat.delete": (50, 60.0, False),
     "conversations.history": (50, 60.0, False),
     "conversations.replies": (50, 60.0, False),
 }
@@ -101,6 +102,8 @@ class SlackApi:
                 answer = self._post(arguments)
             elif method == "chat.update":
                 answer = self._update(arguments)
+            elif method == "chat.delete":
+                answer = self._delete(arguments)
             elif reading:
                 answer = self._history(method, arguments, lag_seconds)
             else:
@@ -179,12 +182,8 @@ class SlackApi:
         return {"ok": True, "channel": channel, "ts": ts, "message": dict(message)}
 
     def _update(self, arguments: Mapping[str, Any]) -> Answer:
-        channel, ts = _required(arguments, "channel"), _required(arguments, "ts")
-        if not _is_channel_id(channel):  # names work in postMessage only
-            raise SlackError("channel_not_found")
-        message = self._messages.get((channel, ts))
-        if message is None:
-            raise SlackError("message_not_found")
+        channel, ts = self._address(arguments)
+        message = self._messages[channel, ts]
         content = _content(arguments)
         if len(content["text"]) > UPDATE_TEXT_MAX:
             raise SlackError("msg_too_long")
@@ -193,6 +192,20 @@ class SlackApi:
             del message["metadata"]
         message["edited"] = {"user": "U0123456789", "ts": self._next_ts()}
         return {"ok": True, "channel": channel, "ts": ts, "text": message["text"], "message": dict(message)}
+
+    def _delete(self, arguments: Mapping[str, Any]) -> Answer:
+        channel, ts = self._address(arguments)
+        del self._messages[channel, ts]
+        return {"ok": True, "channel": channel, "ts": ts}
+
+    def _address(self, arguments: Mapping[str, Any]) -> tuple[str, str]:
+        """Of a message that is there."""
+        channel, ts = _required(arguments, "channel"), _required(arguments, "ts")
+        if not _is_channel_id(channel):  # names work in postMessage only
+            raise SlackError("channel_not_found")
+        if (channel, ts) not in self._messages:
+            raise SlackError("message_not_found")
+        return channel, ts
 
     def _next_ts(self) -> str:
         self._last_ts = max(self._last_ts + 1, int(self._clock() * 1_000_000))

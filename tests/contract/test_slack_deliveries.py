@@ -74,14 +74,13 @@ def test_a_post_has_an_address_and_is_found_by_its_delivery(bench: Bench) -> Non
     assert bench.find("d-2") == ()
 
 
-def test_an_update_changes_the_message_in_place_and_its_delivery(bench: Bench) -> None:
+def test_an_updated_message_is_found_by_the_delivery_that_posted_it(bench: Bench) -> None:
     message = address_of(bench.post("d-1").external_id)
 
-    outcome = bench.run(lambda slack: slack.update(message, "fixed", delivery_id="d-2"))
+    outcome = bench.run(lambda slack: slack.update(message, "fixed"))
 
     assert (outcome.result, address_of(outcome.external_id)) == ("delivered", message)
-    assert bench.find("d-2") == (message,)
-    assert bench.find("d-1") == ()
+    assert bench.find("d-1") == (message,)
 
 
 def test_a_post_whose_answer_was_lost_is_not_repeated_and_is_found(bench: Bench) -> None:
