@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -30,23 +31,46 @@ _READABLE = """
 select not (rolsuper or rolbypassrls or rolname = 'meta_consumer'), coalesce(current_setting('meta.tenants', true), '')
   from pg_roles where rolname = current_user"""
 _SUBSCRIPTIONS = """
+with parked as (select subscription, count(*) from meta.delivery_lane where is_parked group by subscription)
 select s.name, s.tenant_id, s.match::text, s.destination::text, s.enabled, s.revision,
-       coalesce(s.disabled_reason, ''), s.applied_at, coalesce(s.applied_by, ''), s.disabled_at,
-       (select count(*) from meta.delivery_lane l where l.subscription = s.name and l.is_parked),
-       (select max(d.settled_at) from meta.delivery d where d.subscription = s.name and d.state = 'delivered')
-  from meta.subscription s order by s.name collate "C" """
-_RECEIPTS = """
+       coalesce(s.disabled_reason, ''), s.applied_at, s.applied_by, s.disabled_at, coalesce(p.count, 0),
+       (select d.settled_at from meta.delivery d
+         where d.subscription = s.name and d.state = 'delivered' order by d.at desc limit 1)
+  from meta.subscription s left join parked p on p.subscription = s.name order by s.name collate "C" """
+# Every subscription that deliveries are known of, removed ones too: from one to the next in the index.
+_NAMES = """
+with recursive names (subscription) as (
+  (select subscription from meta.delivery order by subscription limit 1)
+  union all
+  select (select d.subscription from meta.delivery d where d.subscription > n.subscription
+           order by d.subscription limit 1)
+    from names n where n.subscription is not null)"""
+_ONE_NAME = "with names (subscription) as (select %(subscription)s::text)"
+_COLUMNS = """
 select d.delivery_id::text, d.at, d.settled_at, d.state, d.attempts, d.subscription, d.part, d.tenant_id, d.kind, d.id,
-       d.change_id::text, d.revision, d.status, coalesce(d.detail, ''), d.folded, coalesce(d.external_id, '')
-  from meta.delivery d where true{conditions} order by d.at desc, d.delivery_id limit %(limit)s"""
+       coalesce(d.change_id::text, ''), d.revision, d.status, coalesce(d.detail, ''), d.folded,
+       coalesce(d.external_id, '')"""
+_NEWEST = "order by d.at desc, d.delivery_id limit %(limit)s"
+_FEW = """{columns} from meta.delivery d where true{conditions} {newest}"""
+# Each subscription's newest come from its index.
+_MANY = """{names} {columns} from names n cross join lateral (
+  select * from meta.delivery d where d.subscription = n.subscription{conditions} {newest}) d {newest}"""
 _CONDITIONS = {
+    "id": " and d.kind = %(kind)s and d.id = %(id)s",
     "change_id": " and d.change_id = %(change_id)s::uuid",
-    "incident": " and d.kind = 'incident' and d.id = %(incident)s",
     "subscription": " and d.subscription = %(subscription)s",
     "state": " and d.state = %(state)s",
+    "is_open": " and d.settled_at is null",
     "tenant": " and d.tenant_id = %(tenant)s",
 }
-_CHANGED = "select tenant_id, kind, id, revision from meta.delivery where change_id = %s::uuid limit 1"
+# The main part's delivery_id follows from the two: no index of change_ids is needed.
+_CHANGED = "\n".join(
+    (
+        _NAMES,
+        "select tenant_id, kind, id, revision from meta.delivery where delivery_id = any (array(",
+        "  select meta.hash128(%s, subscription) from names where subscription is not null)) limit 1",
+    )
+)
 _CHANGES = """
 select change::text from meta.delivery
  where tenant_id = %(tenant_id)s and kind = %(kind)s and id = %(id)s and change is not null
@@ -98,9 +122,27 @@ class PostgresReceipts:
 
     def receipts(self, query: ReceiptQuery) -> list[Receipt]:
         """The newest first."""
-        asked = {name: getattr(query, name) for name in _CONDITIONS if getattr(query, name)}
-        conditions = "".join(_CONDITIONS[name] for name in asked)
-        rows = self._rows(_RECEIPTS.format(conditions=conditions), {**asked, "limit": query.limit})
+        kind, identity = "incident", query.incident
+        if query.change_id:
+            found = self.changed(query.change_id)
+            if found is None or (identity and found[0][1:] != (kind, identity)):
+                return []
+            _, kind, identity = found[0]
+        asked = {
+            **asdict(query),
+            "kind": kind,
+            "id": identity,
+            "is_open": query.state in ("claimed", "parked"),
+        }
+        # of these states there are few, or one has to look at all
+        shape = _FEW if identity or query.state not in (None, "delivered") else _MANY
+        text = shape.format(
+            names=_ONE_NAME if query.subscription else _NAMES,
+            columns=_COLUMNS,
+            conditions="".join(text for name, text in _CONDITIONS.items() if asked[name]),
+            newest=_NEWEST,
+        )
+        rows = self._rows(text, asked)
         return [Receipt._make((*row[:7], Subject._make(row[7:10]), *row[10:])) for row in rows]
 
     def changed(self, change_id: str) -> tuple[Subject, int] | None:

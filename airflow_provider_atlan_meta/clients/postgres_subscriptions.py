@@ -55,7 +55,7 @@ on conflict (name) do update
 _REMOVE = "delete from meta.subscription where name = any (%s::text[])"
 _WAITING = """
 select subscription, count(*) from meta.delivery
- where subscription = any (%s::text[]) and state in ('claimed', 'parked') group by subscription"""
+ where subscription = any (%s::text[]) and settled_at is null group by subscription"""
 _DISABLE = """
 update meta.subscription set enabled = false, disabled_reason = %s, disabled_at = clock_timestamp()
  where name = %s"""
