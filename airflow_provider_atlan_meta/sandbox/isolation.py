@@ -60,6 +60,7 @@ class Topics:
     prefix: str
     events: str
     dead_letter: str
+    changes: str
     kafka: ConnectionInfo
     environ: dict[str, str] = field(repr=False)
 
@@ -125,17 +126,17 @@ class Isolation:
         return Database(name, admin, ingest, consumer, reader, environ)
 
     def new_topics(self, partitions: int = 12) -> Topics:
-        """Events and dead letters under a new prefix."""
+        """Events, dead letters and changes under a new prefix."""
         environ = {
             **self._sandbox.variables(),
             "AIRFLOW__ATLAN_META__TOPIC_PREFIX": f"t{uuid4().hex[:8]}",
             "AIRFLOW__ATLAN_META__TOPIC_PARTITIONS": str(partitions),
         }
         settings = Settings(environ)
-        names = [settings.topic("events"), settings.topic("dead-letter")]
-        self._create_topics(names, partitions)
+        events, dead_letter, changes = map(settings.topic, ("events", "dead-letter", "changes"))
+        self._create_topics([events, dead_letter, changes], partitions)
         kafka = Connections(settings, environ).get(KAFKA)
-        return Topics(settings.text("topic_prefix"), names[0], names[1], kafka, environ)
+        return Topics(settings.text("topic_prefix"), events, dead_letter, changes, kafka, environ)
 
     def new_capture(self, database: Database, topics: Topics) -> ChangeCapture:
         """Connector and slot bear the database's name. connect must run."""
@@ -150,11 +151,9 @@ class Isolation:
         }
         environ |= {key: topics.environ[key] for key in topics.environ if "__TOPIC_" in key}
         settings = Settings(environ)
-        topic = settings.topic("changes")
-        self._create_topics([topic], settings.integer("topic_partitions"))
         connect, cdc, admin = map(Connections(settings, environ).get, (CONNECT, POSTGRES_CDC, POSTGRES_ADMIN))
         made = ChangeCapture(
-            topic,
+            topics.changes,
             str(topics.kafka.extra["bootstrap.servers"]),
             CaptureConnections(connect=connect, cdc=cdc, admin=admin),
             CaptureRequest.from_settings(settings),

@@ -1,4 +1,4 @@
-"""Records of ``meta.events.v1`` for tests: webhooks as the producer would have put them there."""
+"""Records for tests: webhooks as the producer puts them on the events topic, changes as they are on theirs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from airflow_provider_atlan_meta.core import identity
+from airflow_provider_atlan_meta.core.changes import ChangeEvent
 from airflow_provider_atlan_meta.core.events import MetadataEvent, encode_event, event_headers
 from airflow_provider_atlan_meta.core.rows import LogRecord
 
@@ -59,6 +60,28 @@ def webhook_record(
     stamp = EPOCH_MS + offset if received_at_ms is None else received_at_ms
     headers: tuple[tuple[str, bytes | None], ...] = tuple(event_headers(event, stamp))
     return LogRecord(partition, offset, identity.partition_key(tenant, subject), encode_event(event), headers)
+
+
+def change_of(incident: str, revision: int = 1, *, tenant: str = "acme", **row: Any) -> ChangeEvent:
+    """An incident's change; ``row`` is what its columns are from now on."""
+    is_new = revision == 1
+    return ChangeEvent(
+        change_id=str(identity.change_id(tenant, "incident", incident, 1, revision)),
+        kind="incident",
+        op="created" if is_new else "updated",
+        tenant_id=tenant,
+        id=incident,
+        revision=revision,
+        changed_at="2026-11-18T11:06:40+00:00",
+        changed=None if is_new else sorted(row),
+        before=None if is_new else dict.fromkeys(row),
+        after={"title": f"incident {incident}", "status": None, **row},
+    )
+
+
+def change_record(change: ChangeEvent) -> LogRecord:
+    key = identity.partition_key(change.tenant_id, change.id)
+    return LogRecord(0, 0, key, msgspec.json.encode(change), ())
 
 
 def produce(kafka: Mapping[str, Any], topic: str, records: Iterable[LogRecord]) -> int:

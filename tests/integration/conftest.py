@@ -51,7 +51,7 @@ class Service:
         return self.process.pid
 
     def start(self, *, ready: bool = True) -> None:
-        setting = "PRODUCER_PORT" if self.name == "producer" else "INGEST_METRICS_PORT"
+        setting = "PRODUCER_PORT" if self.name == "producer" else f"{self.name.upper()}_METRICS_PORT"
         environ = {**os.environ, **self.environ, f"AIRFLOW__ATLAN_META__{setting}": str(self.port)}
         argv = [sys.executable, "-m", "airflow_provider_atlan_meta.cli", "serve", self.name]
         with self.log.open("ab") as log:
