@@ -126,6 +126,10 @@ def _applied(applied: Applied) -> str:
         f"! {count} deliveries wait for {name}: nobody sends them any more, they stay as receipts"
         for name, count in applied.abandoned.items()
     ]
+    lines += [
+        f"! {count} subjects wait for {name}: {'they would be' if applied.dry_run else 'they are'} tried again at once"
+        for name, count in applied.resumed.items()
+    ]
     if not diff.is_empty:
         counts = ", ".join(
             f"{len(part)} {word}"

@@ -7,6 +7,7 @@ A call is a connection of its own: they are rare, and any thread may make one.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,11 +25,13 @@ from airflow_provider_atlan_meta.core.stored_subscriptions import (
     disabling,
     enabled_again,
     loaded,
+    resuming,
     stored_destination,
     subscription_of,
 )
 from airflow_provider_atlan_meta.core.subscription_diff import SubscriptionDiff, described, diff_subscriptions
 
+_log = logging.getLogger(__name__)
 _Connection = psycopg.Connection[tuple[Any, ...]]
 
 _LOCK = "lock table meta.subscription in share row exclusive mode"
@@ -56,6 +59,17 @@ _REMOVE = "delete from meta.subscription where name = any (%s::text[])"
 _WAITING = """
 select subscription, count(*) from meta.delivery
  where subscription = any (%s::text[]) and settled_at is null group by subscription"""
+_PARKED = """
+select subscription, count(*) from meta.delivery_lane
+ where subscription = any (%s::text[]) and is_parked group by subscription"""
+# In the order in which the consumer locks lanes. Those of a disabled subscription, or of none, were due no more.
+_RESUME = """
+with parked as materialized (
+  select tenant_id, kind, id, subscription, part from meta.delivery_lane
+   where subscription = any (%s::text[]) and is_parked
+   order by tenant_id, kind, id, subscription, part for no key update)
+update meta.delivery_lane l set due_at = clock_timestamp() from parked p
+ where (l.tenant_id, l.kind, l.id, l.subscription, l.part) = (p.tenant_id, p.kind, p.id, p.subscription, p.part)"""
 _DISABLE = """
 update meta.subscription set enabled = false, disabled_reason = %s, disabled_at = clock_timestamp()
  where name = %s"""
@@ -75,8 +89,10 @@ class PostgresSubscriptions:
         self._application_name = application_name
 
     def load(self) -> tuple[int, tuple[Subscription, ...]]:
-        """What cannot be used is left out: ``load_all`` tells of it."""
+        """What cannot be used is left out: ``load_all`` tells of it, and so does the log."""
         found = self.load_all()
+        for name, problem in found.unusable.items():
+            _log.warning("subscription %s cannot be used and hears of nothing: %s", name, problem)
         return found.version, found.subscriptions
 
     def load_all(self) -> Loaded:
@@ -100,16 +116,20 @@ class PostgresSubscriptions:
                 connection.execute(_LOCK)
             version, rows = _read(connection)
             diff = diff_subscriptions(map(subscription_of, rows), wanted)
-            abandoned = _waiting(connection, [one.name for one in diff.removed])
+            abandoned = _counted(connection, _WAITING, [one.name for one in diff.removed])
+            resumed = _counted(connection, _PARKED, resuming(diff))
             if not dry_run and not diff.is_empty:
                 _write(connection, diff, actor)
                 _audit(connection, audit_entries(diff, actor))
+                if resumed:
+                    connection.execute(_RESUME, (list(resumed),))
                 ((version,),) = connection.execute(_VERSION).fetchall()
         return Applied(
             version=version,
             diff=diff,
             enabled_again=enabled_again(diff, rows),
             abandoned=abandoned,
+            resumed=resumed,
             dry_run=dry_run,
         )
 
@@ -146,8 +166,8 @@ def _columns(one: Subscription) -> tuple[Any, ...]:
     return one.name, one.tenant, json.dumps(match), json.dumps(stored_destination(one)), one.enabled
 
 
-def _waiting(connection: _Connection, names: Sequence[str]) -> dict[str, int]:
-    return dict(connection.execute(_WAITING, (list(names),)).fetchall()) if names else {}
+def _counted(connection: _Connection, query: str, names: Sequence[str]) -> dict[str, int]:
+    return dict(connection.execute(query.encode(), (list(names),)).fetchall()) if names else {}
 
 
 def _audit(connection: _Connection, entries: Sequence[AuditEntry]) -> None:

@@ -44,6 +44,7 @@ class Applied:
     """:ivar version: of the subscriptions afterwards.
     :ivar enabled_again: name -> why it had been disabled.
     :ivar abandoned: removed subscription -> deliveries that were waiting and that nobody sends now.
+    :ivar resumed: added or changed subscription -> subjects that were waiting and are tried again now.
     :ivar dry_run: nothing was changed, all this would be so.
     """
 
@@ -51,6 +52,7 @@ class Applied:
     diff: SubscriptionDiff
     enabled_again: Mapping[str, str] = field(default_factory=dict)
     abandoned: Mapping[str, int] = field(default_factory=dict)
+    resumed: Mapping[str, int] = field(default_factory=dict)
     dry_run: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,6 +63,7 @@ class Applied:
             **self.diff.to_dict(),
             "enabled_again": dict(self.enabled_again),
             "abandoned": dict(self.abandoned),
+            "resumed": dict(self.resumed),
         }
 
 
@@ -87,7 +90,8 @@ class SubscriptionAdministration(SubscriptionStore, Protocol):
 
     def apply(self, wanted: Sequence[Subscription], *, actor: str, dry_run: bool = False) -> Applied:
         """Makes the stored ones exactly these, all or none, one caller at a time. What differs is decided against
-        what is stored then; only that gets a new revision. Every change is audited.
+        what is stored then; only that gets a new revision. Every change is audited. What waits for one that is added
+        or changed is due at once: it may have waited for just that.
         """
         ...
 
@@ -158,6 +162,11 @@ def audit_entries(diff: SubscriptionDiff, actor: str) -> tuple[AuditEntry, ...]:
             for one in diff.removed
         ),
     )
+
+
+def resuming(diff: SubscriptionDiff) -> list[str]:
+    """Names of those whose lanes may go on now."""
+    return [one.name for one in (*diff.added, *(one.after for one in diff.changed)) if one.enabled]
 
 
 def disabling(row: StoredSubscription, actor: str, reason: str) -> AuditEntry:

@@ -23,6 +23,7 @@ from airflow_provider_atlan_meta.core.stored_subscriptions import (
     disabling,
     enabled_again,
     loaded,
+    resuming,
     stored_destination,
     subscription_of,
 )
@@ -31,6 +32,7 @@ from airflow_provider_atlan_meta.core.subscription_diff import SubscriptionDiff,
 
 class MemorySubscriptions:
     """:ivar audit: what was done, in order. :ivar waiting: name -> deliveries that are not final.
+    :ivar parked: name -> subjects that wait, which an apply makes due again: in its outcome only.
     :ivar is_down: nothing can be reached: every call raises TransientError.
     """
 
@@ -40,6 +42,7 @@ class MemorySubscriptions:
         self._version = 0
         self.audit: list[AuditEntry] = []
         self.waiting: dict[str, int] = {}
+        self.parked: dict[str, int] = {}
         self.is_down = False
         self.apply(tuple(subscriptions), actor=actor)
 
@@ -61,11 +64,17 @@ class MemorySubscriptions:
         diff = diff_subscriptions(map(subscription_of, rows), wanted)
         again = enabled_again(diff, rows)
         abandoned = {one.name: self.waiting[one.name] for one in diff.removed if one.name in self.waiting}
+        resumed = {name: self.parked[name] for name in resuming(diff) if name in self.parked}
         if not dry_run:
             self._write(diff)
             self.audit += audit_entries(diff, actor)
         return Applied(
-            version=self._version, diff=diff, enabled_again=again, abandoned=abandoned, dry_run=dry_run
+            version=self._version,
+            diff=diff,
+            enabled_again=again,
+            abandoned=abandoned,
+            resumed=resumed,
+            dry_run=dry_run,
         )
 
     def store_by_hand(self, name: str, *, tenant: str, match: Any, destination: Any) -> None:

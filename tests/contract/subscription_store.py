@@ -24,7 +24,7 @@ class SubscriptionBench(Protocol):
     def store_by_hand(self, name: str, *, tenant: str, match: Any, destination: Any) -> None: ...
 
     def park(self, subscription: str, deliveries: int) -> None:
-        """As many deliveries of it wait, and one is final."""
+        """As many deliveries of it wait, each of a subject of its own, and one is final."""
         ...
 
 
@@ -151,6 +151,25 @@ class SubscriptionStoreContract:
 
         assert planned.abandoned == {"a": 3}
         assert store.apply([subscription("b")], actor="dana").abandoned == {"a": 3}
+
+    def test_what_waits_for_a_subscription_goes_on_when_it_is_there_changed_or_enabled_again(
+        self, bench: SubscriptionBench
+    ) -> None:
+        store = bench.store()
+        store.apply([subscription("a"), subscription("b"), subscription("c")], actor="dana")
+        for name, deliveries in (("a", 3), ("b", 2), ("c", 1), ("new", 4), ("off", 5)):
+            bench.park(name, deliveries)
+        store.disable("a", "the receiver answered 410")
+        wanted = [
+            *(subscription("a"), subscription("b", options={"channel": "C2"}), subscription("c")),
+            *(subscription("new"), subscription("off", enabled=False)),
+        ]
+
+        planned = store.apply(wanted, actor="dana", dry_run=True)
+
+        assert planned.resumed == {"a": 3, "b": 2, "new": 4}
+        assert store.apply(wanted, actor="dana").resumed == planned.resumed
+        assert store.apply(wanted, actor="dana").resumed == {}
 
     # ---- disable -----------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ class MemoryBench:
         self._store.store_by_hand(name, tenant=tenant, match=match, destination=destination)
 
     def park(self, subscription: str, deliveries: int) -> None:
-        self._store.waiting[subscription] = deliveries
+        self._store.waiting[subscription] = self._store.parked[subscription] = deliveries
 
 
 class TestMemorySubscriptions(SubscriptionStoreContract):
@@ -47,7 +47,7 @@ class PostgresBench:
     def __init__(self, database: Database) -> None:
         self._config = PostgresConfig.from_connection(database.consumer)
         self._admin = psycopg.connect(database.dsn(database.admin), autocommit=True)
-        self._admin.execute("truncate meta.subscription, meta.delivery, meta.audit")
+        self._admin.execute("truncate meta.subscription, meta.delivery, meta.delivery_lane, meta.audit")
 
     def store(self, actor: str = "consumer 7") -> PostgresSubscriptions:
         return PostgresSubscriptions(self._config, application_name=actor)
@@ -69,11 +69,17 @@ class PostgresBench:
     def park(self, subscription: str, deliveries: int) -> None:
         for number in range(deliveries + 1):
             state, settled_at = ("parked", None) if number < deliveries else ("delivered", "now")
+            subject = ("acme", "incident", f"inc-{number}", subscription, "")
             self._admin.execute(
                 "insert into meta.delivery"
-                " (delivery_id, tenant_id, subscription, part, kind, id, change_id, revision, state, settled_at)"
-                " values (%s, 'acme', %s, '', 'incident', 'inc-1', %s, 1, %s, %s)",
-                (uuid4(), subscription, uuid4(), state, settled_at),
+                " (delivery_id, tenant_id, kind, id, subscription, part, change_id, revision, state, settled_at)"
+                " values (%s, %s, %s, %s, %s, %s, %s, 1, %s, %s)",
+                (uuid4(), *subject, uuid4(), state, settled_at),
+            )
+            self._admin.execute(
+                "insert into meta.delivery_lane (tenant_id, kind, id, subscription, part, partition, is_parked)"
+                " values (%s, %s, %s, %s, %s, 0, %s)",
+                (*subject, state == "parked"),
             )
 
     def close(self) -> None:

@@ -127,6 +127,28 @@ def test_a_second_apply_of_a_thousand_writes_only_what_changed(db: Database) -> 
     assert sum(one.revision for one in store(db).load()[1]) == 1001
 
 
+def test_lanes_of_a_subscription_that_was_disabled_are_due_again_once_it_is_not(
+    db: Database, admin: Connection
+) -> None:
+    """The consumer does not ask again for lanes that it cannot work on."""
+    for name, is_parked in (("inc-1", True), ("inc-2", False)):
+        admin.execute(
+            "insert into meta.delivery_lane (tenant_id, kind, id, subscription, part, partition, is_parked)"
+            " values ('acme', 'incident', %s, 'a', '', 0, %s)",
+            [name, is_parked],
+        )
+    store(db).apply([subscription("a")], actor="dana")
+    admin.execute("update meta.delivery_lane set due_at = null")
+    store(db).disable("a", "the receiver answered 410")
+
+    assert store(db).apply([subscription("a")], actor="dana").resumed == {"a": 1}
+
+    due = admin.execute(
+        "select id, due_at <= clock_timestamp() from meta.delivery_lane order by id"
+    ).fetchall()
+    assert due == [("inc-1", True), ("inc-2", None)]
+
+
 # ---- who sees what ---------------------------------------------------------------------------------------------------
 
 

@@ -152,7 +152,7 @@ def test_what_is_enabled_again_and_what_is_abandoned_is_pointed_out(
     main(["subscription", "apply", "-f", str(file)])
     fake.disable("incidents-to-slack", "the receiver answered 410")
     fake.store_by_hand("old", tenant="acme", match={}, destination=SLACK)
-    fake.waiting["old"] = 3
+    fake.waiting["old"], fake.parked["incidents-to-slack"] = 3, 2
     capsys.readouterr()
 
     main(["subscription", "apply", "-f", str(file)])
@@ -163,6 +163,7 @@ def test_what_is_enabled_again_and_what_is_abandoned_is_pointed_out(
         "- old (acme to slack)",
         "! incidents-to-slack is enabled again; it had been disabled: the receiver answered 410",
         "! 3 deliveries wait for old: nobody sends them any more, they stay as receipts",
+        "! 2 subjects wait for incidents-to-slack: they are tried again at once",
         "applied: 0 added, 1 changed, 1 removed, 0 unchanged",
     ]
 
