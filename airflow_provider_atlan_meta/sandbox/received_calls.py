@@ -7,7 +7,7 @@ import hmac
 import html
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -20,7 +20,7 @@ import httpx
 _TIMESTAMP_SLACK_SECONDS = 300
 _SLACK_EVENT = "atlan_meta_delivery"
 _WEBHOOK_PATH, _SLACK_PATH = "/webhook/", "/slack/api/"
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.2
 # Longer than any call is kept waiting for its effect.
 _OPEN_SECONDS = 120.0
 
@@ -138,9 +138,19 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 class CallLog:
-    """Keeps every call from :meth:`listen` on; the recorder itself forgets all but the last ones."""
+    """Keeps every call from :meth:`listen` on; the recorder itself forgets all but the last ones.
 
-    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    :param on_call: told of every call that took effect.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        on_call: Callable[[Call], None] = lambda _: None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._on_call = on_call
         self._http = httpx.Client(base_url=url, timeout=30.0, trust_env=False, transport=transport)
         self._guard = threading.Lock()
         self._stop = threading.Event()
@@ -176,6 +186,8 @@ class CallLog:
             after = min([*(number - 1 for number in self._open), self._after])
             for call in self._asked(after):
                 number = call["number"]
+                if call["applied_at"] and not self._calls.get(number, {}).get("applied_at"):
+                    self._on_call(call)
                 self._calls[number] = call
                 self._after = max(self._after, number)
                 is_open = call["applied_at"] is None and call["status"] is None

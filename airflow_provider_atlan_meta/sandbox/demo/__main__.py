@@ -17,8 +17,9 @@ from pathlib import Path
 from rich.console import Console
 
 from airflow_provider_atlan_meta.core.errors import AtlanMetaError, ConfigurationError
+from airflow_provider_atlan_meta.sandbox.demo.dag_pass import dag_pass
 from airflow_provider_atlan_meta.sandbox.demo.live import run_live
-from airflow_provider_atlan_meta.sandbox.demo.passes import both_pass, dag_pass, service_pass
+from airflow_provider_atlan_meta.sandbox.demo.passes import both_pass, service_pass, throttled_pass
 from airflow_provider_atlan_meta.sandbox.demo.report import build_report
 from airflow_provider_atlan_meta.sandbox.demo.stage import Stage, start_stage
 from airflow_provider_atlan_meta.sandbox.home import Home
@@ -30,7 +31,7 @@ _FINDINGS_SHOWN = 20
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="demo", description="Webhooks through real Kafka into real PostgreSQL."
+        prog="demo", description="Webhooks through real Kafka and PostgreSQL to their receivers."
     )
     parser.add_argument("--once", action="store_true", help="three checked passes and a report, then down")
     parser.add_argument("--home", type=Path, help="folder of the sandbox (default .sandbox)")
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     finally:
         if stage is not None:
-            stage.close()
+            stage.evidence.close()
         if was_running:
             console.print("the sandbox ran before and runs on: atlan-meta sandbox down")
         else:
@@ -68,13 +69,15 @@ def _checked(stage: Stage, console: Console) -> int:
     """The three passes and their report."""
     console.print(f"seed {stage.seed}, manifest {stage.manifest}")
     start_seconds = {member.name: member.seconds for member in stage.sandbox.status()}
-    for run_pass in (service_pass, dag_pass, both_pass):
+    for run_pass in (service_pass, throttled_pass, dag_pass, both_pass):
         run_pass(stage)
     verdict = stage.verdict()
     stage.check("all passes: nothing lost", verdict.lost == 0, f"lost {verdict.lost}")
     stage.check("all passes: nothing doubled", verdict.duplicated == 0, f"duplicated {verdict.duplicated}")
     stage.check(
-        "all passes: the oracle agrees with every row", verdict.ok, f"{len(verdict.findings)} findings"
+        "all passes: the oracles agree with every row and every call",
+        verdict.ok,
+        f"{len(verdict.findings)} findings",
     )
     report = build_report(verdict, stage.work, start_seconds)
     path = stage.sandbox.home.path / "demo-report.json"

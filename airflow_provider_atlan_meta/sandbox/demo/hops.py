@@ -1,50 +1,58 @@
-"""Each webhook's way, hop by hop, as it happens: answer, place in the log, row, incident."""
+"""Each webhook's way, hop by hop, as it happens: answer, place in the log, row, change, webhook, Slack."""
 
 from __future__ import annotations
 
+import json
+import re
 import threading
-import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
+from airflow_provider_atlan_meta.sandbox.received_calls import Call
+from airflow_provider_atlan_meta.sandbox.told_changes import ReadChange
 from airflow_provider_atlan_meta.testing.manifest import SentPost
 
 _SHOWN = 14
-_LOOK_SECONDS = 0.05
-_ROWS = """
-  select e.event_key::text, e.event_id::text, e.duplicate_of is not null as duplicate,
-         extract(epoch from pg_xact_commit_timestamp(e.xmin))::float8 as committed_at,
-         coalesce(i.status, '-') as status, coalesce(i.severity, '-') as severity, i.revision
-    from meta.event e left join meta.incident i on (i.tenant_id, i.incident_id) = (e.tenant_id, e.subject)
-   where e.received_at >= to_timestamp(%s)"""
+_KEPT = 10_000
+_CHANGE_ID = re.compile(r"change ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_HOPS = ("change", "webhook", "Slack")
+
+# tenant, incident, revision
+Revision = tuple[str, str, int]
 
 
 @dataclass
 class Hop:
-    """One post on its way; ``place`` and ``row`` are filled in when they are seen."""
+    """One post on its way; what is seen of it is filled in.
+
+    :param revision: what it made of its incident. :param took: hop -> milliseconds since the post.
+    """
 
     post: SentPost
     place: str = ""
     row: str = ""
     incident: str = ""
+    revision: Revision | None = None
+    took: dict[str, str] = field(default_factory=dict)
 
 
 class HopBoard:
-    """Joins answers, log records and rows by event id, each seen by its own reader."""
+    """Joins what readers of each hop see, in whatever order they see it.
+
+    Answers, records and rows belong together by event id, everything behind a row by the incident's revision.
+    """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._hops: deque[Hop] = deque(maxlen=_SHOWN)
         self._places: dict[str, deque[str]] = defaultdict(deque)
         self._rows: dict[str, deque[dict[str, Any]]] = defaultdict(deque)
+        self._revisions: dict[tuple[str, str], int] = {}
+        self._change_ids: dict[Revision, str] = {}
+        self._seen: dict[tuple[str, str], float] = {}
 
     def on_post(self, post: SentPost) -> None:
         with self._guard:
@@ -55,8 +63,36 @@ class HopBoard:
             self._places[event_id].append(place)
 
     def on_row(self, row: dict[str, Any]) -> None:
+        """:param row: an event with its incident as it is now; the one that raised its revision made it."""
         with self._guard:
-            self._rows[row["event_id"]].append(row)
+            key = row["tenant"], row["subject"]
+            made = row["revision"] and row["revision"] > self._revisions.get(key, 0) and not row["duplicate"]
+            if made:
+                self._revisions[key] = row["revision"]
+            self._rows[row["event_id"]].append(row | {"made": bool(made)})
+
+    def on_change(self, change: ReadChange) -> None:
+        told = change.told
+        with self._guard:
+            self._change_ids[told.tenant, told.id, told.revision] = told.change_id
+            _bound(self._change_ids)
+            self._see("change", told.change_id, change.at)
+
+    def on_call(self, call: Call) -> None:
+        """A receiver's call; Slack's messages name their change, answers in threads are not shown."""
+        body = call["body"]
+        if isinstance(body, str):
+            hop, change_id = "webhook", json.loads(body)["id"]
+        elif not body.get("thread_ts") and (match := _CHANGE_ID.search(json.dumps(body))):
+            hop, change_id = "Slack", match[1]
+        else:
+            return
+        with self._guard:
+            self._see(hop, change_id, call["applied_at"])
+
+    def _see(self, hop: str, change_id: str, at: float) -> None:
+        self._seen.setdefault((hop, change_id), at)
+        _bound(self._seen)
 
     def hops(self) -> list[Hop]:
         """The last posts, with everything known of them by now."""
@@ -70,83 +106,51 @@ class HopBoard:
             if not hop.place and self._places[event_id]:
                 hop.place = self._places[event_id].popleft()
             if not hop.row and self._rows[event_id]:
-                row = self._rows[event_id].popleft()
-                hop.row = f"{(row['committed_at'] - hop.post.sent_at) * 1000:.0f} ms"
-                hop.incident = (
-                    "said before: changes nothing"
-                    if row["duplicate"]
-                    else f"status {row['status']}, severity {row['severity']}, revision {row['revision']}"
-                    if row["revision"]
-                    else "kept as an event"
-                )
+                self._fill_row(hop, self._rows[event_id].popleft())
+        change_id = self._change_ids.get(hop.revision, "") if hop.revision else ""
+        for name in _HOPS:
+            at = self._seen.get((name, change_id))
+            if at is not None:
+                hop.took[name] = _milliseconds(at - hop.post.sent_at)
+
+    @staticmethod
+    def _fill_row(hop: Hop, row: dict[str, Any]) -> None:
+        hop.row = _milliseconds(row["committed_at"] - hop.post.sent_at)
+        if row["made"]:
+            hop.revision = row["tenant"], row["subject"], row["revision"]
+        hop.incident = (
+            "said before: changes nothing"
+            if row["duplicate"]
+            else "kept as an event"
+            if not row["revision"]
+            else f"{row['status']}, {row['severity']}, revision {row['revision']}"
+            if row["made"]
+            else f"changes nothing of revision {row['revision']}"
+        )
 
     def __rich__(self) -> Table:
-        table = Table(title="signed webhook -> producer -> Kafka -> PostgreSQL", expand=True)
-        for column in (
-            "tenant",
-            "what happened",
-            "answer",
-            "Kafka partition:offset",
-            "POST to row",
-            "incident",
-        ):
+        table = Table(
+            title="signed webhook -> producer -> Kafka -> row -> change -> webhook and Slack, ms since the POST",
+            expand=True,
+        )
+        for column in ("tenant", "what happened", "answer", "Kafka", "row", *_HOPS, "status, severity"):
             table.add_column(column, no_wrap=True)
         for hop in self.hops():
             post = hop.post
             took = f" in {(post.answered_at - post.sent_at) * 1000:.0f} ms" if post.answered_at else ""
             answer = f"{post.status or 'none'}{took}"
             colour = "green" if post.accepted else "yellow"
-            table.add_row(post.tenant, post.kind, f"[{colour}]{answer}[/]", hop.place, hop.row, hop.incident)
+            later = [hop.took.get(name, "") for name in _HOPS]
+            table.add_row(
+                post.tenant, post.kind, f"[{colour}]{answer}[/]", hop.place, hop.row, *later, hop.incident
+            )
         return table
 
 
-@contextmanager
-def live_hops(
-    board: HopBoard, console: Console, *, kafka_bootstrap: str, topic: str, dsn: str
-) -> Iterator[None]:
-    """Shows the board while the block runs."""
-    stop = threading.Event()
-    readers = [
-        threading.Thread(target=_tail_log, args=(board, stop, kafka_bootstrap, topic), daemon=True),
-        threading.Thread(target=_tail_rows, args=(board, stop, dsn), daemon=True),
-    ]
-    for reader in readers:
-        reader.start()
-    try:
-        with Live(board, console=console, refresh_per_second=8):
-            yield
-    finally:
-        stop.set()
-        for reader in readers:
-            reader.join()
+def _bound(entries: dict[Any, Any]) -> None:
+    while len(entries) > _KEPT:
+        del entries[next(iter(entries))]
 
 
-def _tail_log(board: HopBoard, stop: threading.Event, bootstrap: str, topic: str) -> None:
-    from confluent_kafka import OFFSET_END, Consumer, TopicPartition
-
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "demo-board", "log_level": 0})
-    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, partition, OFFSET_END) for partition in partitions])
-    while not stop.is_set():
-        message = consumer.poll(0.2)
-        if message is not None and message.error() is None:
-            event_id = dict(message.headers() or ()).get("ce_id") or b""
-            text = event_id.decode() if isinstance(event_id, bytes) else event_id
-            board.on_record(text, f"{message.partition()}:{message.offset()}")
-    consumer.close()
-
-
-def _tail_rows(board: HopBoard, stop: threading.Event, dsn: str) -> None:
-    began = time.time()
-    seen: set[str] = set()
-    while not stop.is_set():
-        with (
-            suppress(psycopg.OperationalError),  # the store is away: rows come later
-            psycopg.connect(dsn, autocommit=True, row_factory=psycopg.rows.dict_row) as connection,
-        ):
-            while not stop.wait(_LOOK_SECONDS):
-                for row in connection.execute(_ROWS, [began]):
-                    if row["event_key"] not in seen:
-                        seen.add(row["event_key"])
-                        board.on_row(row)
-        stop.wait(_LOOK_SECONDS)
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}"
