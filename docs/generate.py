@@ -203,6 +203,41 @@ def _limits(schema: Mapping[str, Any]) -> str:
     return f"{schema['type']}: {', '.join(f'`{one}`' for one in allowed)}" if allowed else str(schema["type"])
 
 
+# ---- destinations --------------------------------------------------------------------------------------------------
+
+
+def _destinations() -> str:
+    from airflow_provider_atlan_meta.core.lanes import ClaimUse, LanePolicy
+    from airflow_provider_atlan_meta.services.destinations import DESTINATIONS
+
+    uses = {
+        ClaimUse.NEVER: "repeatable",
+        ClaimUse.FIRST: "the first call claimed first, then repeatable",
+        ClaimUse.EVERY: "every call claimed first",
+    }
+
+    def part(name: str, policy: LanePolicy, ops: tuple[str, ...]) -> str:
+        heard = f" ({' and '.join(ops)} only)" if ops else ""
+        return f"`{name}`{heard}: {uses[policy.claims]}" if name else uses[policy.claims] + heard
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for name, row in DESTINATIONS.items():
+            options = [f"`{one}`" for one in row.type.required] + [
+                f"`{one}` (optional)" for one in row.type.optional
+            ]
+            parts = [part(one, policy, row.ops.get(one, ())) for one, policy in row.parts.items()]
+            yield (
+                f"`{name}`",
+                _code(row.type.conn_id) if row.type.conn_id else "has to be named",
+                ", ".join(options),
+                "; ".join(parts),
+                "newest state" if row.sends_state else "every change",
+                row.calls_at_once,
+            )
+
+    return _table(("type", "connection", "options", "calls", "when throttled", "at once"), rows())
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "settings": _settings,
     "metrics": _metrics,
@@ -211,6 +246,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "dags": _dags,
     "params-ingest": lambda: _params("ingest"),
     "params-propagate": lambda: _params("propagate"),
+    "destinations": _destinations,
 }
 
 

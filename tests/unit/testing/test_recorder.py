@@ -19,6 +19,7 @@ SAMPLES = Path(__file__).parents[2] / "fixtures" / "slack"
 TOKEN = {"authorization": "Bearer xoxb-example"}
 POST = "/slack/api/chat.postMessage"
 UPDATE = "/slack/api/chat.update"
+DELETE = "/slack/api/chat.delete"
 
 
 def sample(name: str) -> Any:
@@ -134,6 +135,28 @@ def test_an_update_changes_the_message_and_keeps_its_ts(client: TestClient) -> N
 )
 def test_an_update_of_nothing_is_refused(client: TestClient, arguments: dict[str, str], error: str) -> None:
     assert client.post(UPDATE, json=arguments, headers=TOKEN).json()["error"] == error
+
+
+def test_a_deleted_message_is_gone(client: TestClient) -> None:
+    address = {"channel": "C0123456789", "ts": post(client, text="open")["ts"]}
+
+    assert client.post(DELETE, data=address, headers=TOKEN).json() == {"ok": True, **address}
+    assert client.post(DELETE, data=address, headers=TOKEN).json()["error"] == "message_not_found"
+    assert (
+        client.post(UPDATE, data=address | {"text": "x"}, headers=TOKEN).json()["error"]
+        == "message_not_found"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"channel": "#alerts", "ts": "1.000001"}, "channel_not_found"),
+        ({"channel": "C0123456789"}, "invalid_arguments"),
+    ],
+)
+def test_a_deletion_of_nothing_is_refused(client: TestClient, arguments: dict[str, str], error: str) -> None:
+    assert client.post(DELETE, data=arguments, headers=TOKEN).json()["error"] == error
 
 
 def test_an_update_of_more_than_4000_characters_is_refused_and_a_post_is_cut_at_40000(
