@@ -56,9 +56,9 @@ def _set_passwords(home: Home) -> None:
 
 
 def connections(home: Home, database: str = DATABASE) -> dict[str, dict[str, object]]:
-    """The store's connections by id, for ``database``."""
+    """The store's connections by id, for ``database``; the reader's sees the sandbox's tenants."""
     logins = {**_ROLES, POSTGRES_ADMIN: SUPERUSER}
-    return {
+    made: dict[str, dict[str, object]] = {
         conn_id: {
             "conn_type": "postgres",
             "host": "127.0.0.1",
@@ -69,12 +69,18 @@ def connections(home: Home, database: str = DATABASE) -> dict[str, dict[str, obj
         }
         for conn_id, login in logins.items()
     }
+    made[POSTGRES_READER]["extra"] = {"options": _seeing_tenants(home)}
+    return made
+
+
+def _seeing_tenants(home: Home) -> str:
+    return f"-c meta.tenants={','.join(tenant.id for tenant in home.tenants)}"
 
 
 def reader_dsn(home: Home, database: str = DATABASE) -> str:
     """For people and tests: role meta_reader, seeing the sandbox's tenants."""
     role = _ROLES[POSTGRES_READER]
-    options = quote(f"-c meta.tenants={','.join(tenant.id for tenant in home.tenants)}")
+    options = quote(_seeing_tenants(home))
     password = quote(home.secret(f"{NAME}-{role}"), safe="")
     return f"postgresql://{role}:{password}@127.0.0.1:{home.port(NAME)}/{database}?options={options}"
 

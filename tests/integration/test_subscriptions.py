@@ -263,9 +263,6 @@ def test_from_file_to_receipt(
 ) -> None:
     for name, value in db.environ.items():
         monkeypatch.setenv(name, value)
-    name = "AIRFLOW_CONN_ATLAN_META_POSTGRES_READER"
-    reader = {**json.loads(db.environ[name]), "extra": {"options": "-c meta.tenants=acme,globex"}}
-    monkeypatch.setenv(name, json.dumps(reader))
     file = tmp_path / "subscriptions.yaml"
     file.write_text(
         "subscriptions:\n"
