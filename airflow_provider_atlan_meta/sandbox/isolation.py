@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from types import TracebackType
@@ -21,6 +23,7 @@ from airflow_provider_atlan_meta.config.connections import (
 )
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
+from airflow_provider_atlan_meta.core.errors import AtlanMetaError
 from airflow_provider_atlan_meta.sandbox import environment, store
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
 from airflow_provider_atlan_meta.sandbox.postgres import admin_connection, create_database
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     )
 
 _ANSWER_SECONDS = 30
+_PROBE_SECONDS = 0.05
 _numbers = count(1)
 
 
@@ -211,8 +215,36 @@ class Isolation:
         for future in client.create_topics(wanted).values():
             future.result(_ANSWER_SECONDS)
         self._topics += names
+        for name in names:
+            self._await_leaders(name, partitions)
+
+    def _await_leaders(self, topic: str, partitions: int) -> None:
+        """The controller calls a topic created before the broker leads all of it: what reads it at once may fail."""
+        from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
+        from airflow_provider_atlan_meta.clients.kafka_consumer import KafkaLog
+
+        kafka = Connections(environ=self._sandbox.variables()).get(KAFKA)
+        log = KafkaLog(KafkaConfig.from_connection(kafka), topic, to_end=True)
+        try:
+            until_answered(lambda: log.bounds(range(partitions)), _ANSWER_SECONDS)
+        finally:
+            log.close()
 
     def _admin(self) -> Any:
         from confluent_kafka.admin import AdminClient
 
         return AdminClient({"bootstrap.servers": str(self._sandbox.fields()["kafka_bootstrap"])})
+
+
+def until_answered(ask: Callable[[], object], seconds: float) -> None:
+    """Asks until the answer is no error of ours; at the deadline that error is raised."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            ask()
+        except AtlanMetaError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PROBE_SECONDS)
+        else:
+            return

@@ -8,9 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -20,6 +20,7 @@ from airflow_provider_atlan_meta.core.rows import LogRecord
 from airflow_provider_atlan_meta.pipeline.publish import ReceivedWebhook, event_record, montecarlo_event
 from airflow_provider_atlan_meta.sandbox.isolation import Database, Isolation, Topics
 from airflow_provider_atlan_meta.sandbox.oracle import judge
+from airflow_provider_atlan_meta.sandbox.processes import wait_for
 from airflow_provider_atlan_meta.sandbox.stored_rows import ChangeLog, read_stored
 from airflow_provider_atlan_meta.testing.manifest import SentPost
 from airflow_provider_atlan_meta.testing.records import produce
@@ -73,27 +74,56 @@ class Load:
         return load
 
 
-class Feeder(threading.Thread):
-    """Produces the load over ``PRODUCE_SECONDS``, in order."""
+class Beside(threading.Thread):
+    """Works beside the test, inside a ``with`` block; is over, and waited for, at the block's end."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        self._over.set()
+        self.join()
+
+
+class Feeder(Beside):
+    """Produces the load over ``PRODUCE_SECONDS``, in order; keeps the second half until it is asked for."""
 
     def __init__(self, topics: Topics, records: list[LogRecord]) -> None:
-        super().__init__(name="feeder", daemon=True)
+        super().__init__("feeder")
         self._topics, self._records = topics, records
+        self._second_half = threading.Event()
 
     def run(self) -> None:
         size = len(self._records) // 40
         for start in range(0, len(self._records), size):
+            if start >= len(self._records) // 2:
+                self._second_half.wait()
+            if self._over.wait(PRODUCE_SECONDS / 40):
+                return
             produce(self._topics.kafka.extra, self._topics.events, self._records[start : start + size])
-            time.sleep(PRODUCE_SECONDS / 40)
+
+    def go_on(self) -> None:
+        self._second_half.set()
+
+    def finish(self) -> None:
+        self.go_on()
+        super().finish()
 
 
-class Watch(threading.Thread):
+class Watch(Beside):
     """Reads the ledger all the time; remembers every step backwards."""
 
     def __init__(self, dsn: str) -> None:
-        super().__init__(name="watch", daemon=True)
+        super().__init__("watch")
         self._dsn = dsn
-        self._over = threading.Event()
         self.backwards: list[str] = []
         self.looks = 0
 
@@ -110,9 +140,36 @@ class Watch(threading.Thread):
                         self.backwards.append(f"partition {partition}: {before} -> {(at, epoch)}")
                     seen[partition] = (at, epoch)
 
-    def finish(self) -> None:
-        self._over.set()
-        self.join()
+
+class Runs:
+    """Bounded runs as a schedule makes them: ``RUNS`` at a time, the next when one has ended."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._made: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for run in self._made:
+            run.kill()
+            run.wait()
+
+    def keep_going(self) -> None:
+        argv = [sys.executable, "-m", "airflow_provider_atlan_meta.cli", "ingest"]
+        for _ in range(RUNS - sum(run.poll() is None for run in self._made)):
+            self._made.append(
+                subprocess.Popen(
+                    argv,
+                    env={**os.environ, **self._environ},
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+
+    def exit_codes(self) -> set[int]:
+        return {run.wait(90) for run in self._made}
 
 
 @pytest.fixture
@@ -143,22 +200,21 @@ def test_two_replicas_five_runs_and_a_stopped_owner_write_everything_once(
         "AIRFLOW__ATLAN_META__BATCH_RECORDS": "50",
     }
     load = Load.planned(seed=11)
-    watch = Watch(database.dsn(database.admin))
     replicas = [service("ingest", environ | {"AIRFLOW__ATLAN_META__MAX_PARTITIONS": "7"}) for _ in range(2)]
     for replica in replicas:
         replica.start()
-    watch.start()
-    feeder = Feeder(topics, load.records)
-    feeder.start()
 
-    _stop_beyond_its_lease(admin, replicas[0])
-    runs = [_one_run(environ) for _ in range(RUNS)]
-    _stop_inside_its_transaction(admin, replicas[1])
-    codes = {run.wait(90) for run in runs}
-    feeder.join()
-    _await_no_lag(admin, EVENTS)
-    exits = [replica.terminate() for replica in replicas]
-    watch.finish()
+    with (
+        Watch(database.dsn(database.admin)) as watch,
+        Feeder(topics, load.records) as feeder,
+        Runs(environ) as runs,
+    ):
+        _stop_beyond_its_lease(admin, replicas[0], runs)
+        _stop_inside_its_transaction(admin, replicas[1], runs, feeder)
+        codes = runs.exit_codes()
+        feeder.join()
+        _await_no_lag(admin, EVENTS)
+        exits = [replica.terminate() for replica in replicas]
 
     stored = read_stored(database.dsn(database.reader), TENANTS, messages=changes.read())
     verdict = judge(load.posts, stored)
@@ -172,87 +228,72 @@ def test_two_replicas_five_runs_and_a_stopped_owner_write_everything_once(
     assert exits == [0, 0]
 
 
-def _one_run(environ: dict[str, str]) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-m", "airflow_provider_atlan_meta.cli", "ingest"]
-    return subprocess.Popen(
-        argv, env={**os.environ, **environ}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def _owned(admin: psycopg.Connection[Any], pid: int) -> dict[int, int]:
+    """partition -> epoch of what the process took and nobody has taken since; waits until there is some."""
+    query = "select partition, epoch from meta.ingest_offset where owner_label like %s"
+    owned: dict[int, int] = {}
+
+    def look() -> bool:
+        owned.update(admin.execute(query, [f"%:{pid}"]).fetchall())
+        return bool(owned)
+
+    assert wait_for(look, 30), f"process {pid} owns no partition"
+    return owned
 
 
-def _epochs(admin: psycopg.Connection[Any], label: str) -> dict[int, int]:
-    rows = admin.execute(
-        "select partition, epoch from meta.ingest_offset where owner_label = %s and expires_at > clock_timestamp()",
-        [label],
-    )
-    return dict(rows.fetchall())
+def _taken_over(admin: psycopg.Connection[Any], before: Mapping[int, int], runs: Runs) -> None:
+    """Waits until every partition in ``before`` has a newer epoch.
 
+    A replica owns at most 7 of 12, and a run that meets live owners only ends at once: the runs that come
+    after the leases' end are those that take what no replica may.
+    """
 
-def _label(admin: psycopg.Connection[Any], pid: int) -> str:
-    """The label under which a process owns partitions; waits until it owns some."""
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        found = admin.execute(
-            "select owner_label from meta.ingest_offset where owner_label like %s", [f"%:{pid}"]
-        ).fetchone()
-        if found:
-            return str(found[0])
-        time.sleep(0.05)
-    raise AssertionError(f"process {pid} owns nothing")
-
-
-def _taken_over(admin: psycopg.Connection[Any], before: dict[int, int], seconds: float) -> None:
-    """Waits until every partition in ``before`` has a newer epoch."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    def look() -> bool:
+        runs.keep_going()
         now = dict(admin.execute("select partition, epoch from meta.ingest_offset").fetchall())
-        if all(now[partition] > epoch for partition, epoch in before.items()):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"partitions {before} were not all taken over: {now}")
+        return all(now[partition] > epoch for partition, epoch in before.items())
+
+    assert wait_for(look, 60), f"partitions {before} were not all taken over"
 
 
-def _stop_beyond_its_lease(admin: psycopg.Connection[Any], owner: Any) -> None:
-    label = _label(admin, owner.pid)
+def _stop_beyond_its_lease(admin: psycopg.Connection[Any], owner: Any, runs: Runs) -> None:
+    _owned(admin, owner.pid)
     owner.send(signal.SIGSTOP)
-    held = _epochs(admin, label)
-    # the other replica may own 7 of 12; runs take the rest
-    runs_take = {partition: epoch for partition, epoch in sorted(held.items())[:2]}
-    _taken_over(admin, runs_take, 6 * LEASE_SECONDS)
+    _taken_over(admin, _owned(admin, owner.pid), runs)
     owner.send(signal.SIGCONT)
 
 
-def _stop_inside_its_transaction(admin: psycopg.Connection[Any], owner: Any) -> None:
+def _stop_inside_its_transaction(
+    admin: psycopg.Connection[Any], owner: Any, runs: Runs, feeder: Feeder
+) -> None:
     """The owner's statement waits for a lock of ours while the owner itself is stopped."""
-    label = _label(admin, owner.pid)
+    _owned(admin, owner.pid)
     with admin.transaction():
         admin.execute("lock table meta.incident in share mode")
-        _await_blocked(admin, owner.pid)
+        feeder.go_on()
+        assert wait_for(lambda: _waits_for_incidents(admin, owner.pid), 30), "no wait inside a transaction"
         owner.send(signal.SIGSTOP)
-        held = _epochs(admin, label)
-        time.sleep(LEASE_SECONDS + 1)
-    _taken_over(admin, dict(list(held.items())[:1]), 10 * LEASE_SECONDS)
+        held = _owned(admin, owner.pid)
+        assert wait_for(lambda: not _live(admin, held), 10 * LEASE_SECONDS), f"leases of {held} do not end"
+    _taken_over(admin, held, runs)
     owner.send(signal.SIGCONT)
 
 
-def _await_blocked(admin: psycopg.Connection[Any], pid: int) -> None:
-    deadline = time.monotonic() + 15
+def _waits_for_incidents(admin: psycopg.Connection[Any], pid: int) -> bool:
     query = """
-      select 1 from pg_stat_activity a join meta.ingest_offset o on a.application_name = 'atlan-meta ' || o.owner
-       where o.owner_label like %s and a.wait_event_type = 'Lock' limit 1"""
-    while time.monotonic() < deadline:
-        if admin.execute(query, [f"%:{pid}"]).fetchone():
-            return
-        time.sleep(0.02)
-    raise AssertionError("the owner never waited inside its transaction")
+      select 1 from meta.ingest_offset o
+        join pg_stat_activity a on a.application_name = 'atlan-meta ' || o.owner
+        join pg_locks l on l.pid = a.pid and l.relation = 'meta.incident'::regclass and not l.granted
+       where o.owner_label like %s limit 1"""
+    return admin.execute(query, [f"%:{pid}"]).fetchone() is not None
+
+
+def _live(admin: psycopg.Connection[Any], epochs: Mapping[int, int]) -> set[int]:
+    """Which of the leases have not run out."""
+    query = "select partition, epoch from meta.ingest_offset where expires_at > clock_timestamp()"
+    return {partition for partition, epoch in admin.execute(query) if epochs.get(partition) == epoch}
 
 
 def _await_no_lag(admin: psycopg.Connection[Any], events: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        (done,) = admin.execute(
-            "select coalesce(sum(next_offset), 0) from meta.ingest_offset"
-        ).fetchone() or (0,)
-        if done >= events:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{done} of {events} records were read")
+    query = "select coalesce(sum(next_offset), 0) from meta.ingest_offset"
+    assert wait_for(lambda: admin.execute(query).fetchone() == (events,), 60), "not all records were read"

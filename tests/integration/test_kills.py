@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -67,11 +67,9 @@ def test_nothing_is_lost_or_doubled_when_everything_is_killed_twice(
         "kafka": lambda: (sandbox.kill("kafka"), sandbox.start("kafka")),
         "postgres": lambda: (sandbox.kill("postgres"), sandbox.start("postgres")),
     }
-    strikers = _Striker(random.Random(seed), strikes, POSTS / RATE)
-    strikers.start()
-
-    sender.send(plan, rate=RATE)
-    strikers.join()
+    with _Striker(random.Random(seed), strikes, POSTS / RATE) as strikers:
+        sender.send(plan, rate=RATE)
+        strikers.join()
 
     verdict = _judged_at_rest(database, changes, [t.id for t in tenants], tmp_path / "manifest.jsonl")
     assert strikers.failure is None
@@ -82,7 +80,7 @@ def test_nothing_is_lost_or_doubled_when_everything_is_killed_twice(
 
 
 class _Striker(threading.Thread):
-    """Kills and starts again, one after the other, at random moments of ``seconds``."""
+    """Kills and starts again, one after the other, at random moments of ``seconds``; no more after the block."""
 
     def __init__(self, rng: random.Random, strikes: dict[str, Callable[[], Any]], seconds: float) -> None:
         super().__init__(name="striker", daemon=True)
@@ -91,15 +89,25 @@ class _Striker(threading.Thread):
         moments = sorted(rng.uniform(1, seconds) for _ in order)
         self._plan = list(zip(moments, order, strict=True))
         self._strikes = strikes
+        self._over = threading.Event()
         self.done: list[str] = []
         self.failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self.join()
 
     def run(self) -> None:
         begun = time.monotonic()
         try:
             for moment, name in self._plan:
                 # a random moment of the load is what is tested; nothing waits for this to have happened
-                time.sleep(max(0.0, begun + moment - time.monotonic()))
+                if self._over.wait(max(0.0, begun + moment - time.monotonic())):
+                    return
                 self._strikes[name]()
                 self.done.append(name)
         except BaseException as error:

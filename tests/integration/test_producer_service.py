@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psycopg
@@ -93,6 +93,13 @@ class Load(threading.Thread):
         )
         self._plan = plan_webhooks(seed=5, count=POSTS, tenants=TENANTS, malformed=0, unauthorized=0)
 
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.join(90)
+
     def _count(self) -> None:
         self._left -= 1
         if self._left == 0:
@@ -115,10 +122,9 @@ def test_sigterm_under_load_answers_what_was_taken_loses_nothing_and_exits_0(
 ) -> None:
     producer = service("producer", environ(topics))
     producer.start()
-    load = Load(producer.url, tmp_path, after=300)
-    load.start()
-    assert load.reached.wait(60)
-    assert producer.terminate() == 0, producer.tail()
+    with Load(producer.url, tmp_path, after=300) as load:
+        assert load.reached.wait(60)
+        assert producer.terminate() == 0, producer.tail()
     answers = load.answers()
     assert set(answers) <= {"202", "503", "none"}
     assert answers["202"] < POSTS
@@ -133,10 +139,9 @@ def test_after_kill_9_every_202_is_on_the_topic(
 ) -> None:
     producer = service("producer", environ(topics))
     producer.start()
-    load = Load(producer.url, tmp_path, after=300)
-    load.start()
-    assert load.reached.wait(60)
-    producer.kill()
+    with Load(producer.url, tmp_path, after=300) as load:
+        assert load.reached.wait(60)
+        producer.kill()
     answers = load.answers()
     assert set(answers) == {"202", "none"}
     accepted, stored = load.accepted(), ids_on(topics)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,3 +116,19 @@ def test_a_process_lives_until_its_last_thread_ended(tmp_path: Path, member: str
 
 def _state(process: Process) -> str:
     return Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][:1]
+
+
+def test_who_started_a_server_ends_without_a_complaint_that_it_still_runs(
+    tmp_path: Path, member: str
+) -> None:
+    script = (
+        "import pathlib, sys\n"
+        "from airflow_provider_atlan_meta.sandbox.processes import Command, spawn\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "command = Command(argv=('/bin/sleep', '60'), environ={}, folder=folder)\n"
+        "spawn(command, log=folder / 'server.log', member=sys.argv[2])\n"
+    )
+    argv = [sys.executable, "-W", "error", "-c", script, str(tmp_path), member]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert len(processes.family(None, member)) == 1
