@@ -61,10 +61,17 @@ class DeliveryWriter:
         self._clock = clock
         self._wake = asyncio.Event()
         self._claims: list[tuple[HeldLane, DeliveryEntry, asyncio.Future[int | None]]] = []
+        self._is_ending = False
+        self._touched: list[HeldLane] = []
         self._waiters: list[asyncio.Future[None]] = []
         self.calls: DeliveryCalls | None = None
 
     def wake(self) -> None:
+        self._wake.set()
+
+    def end(self) -> None:
+        """``run`` returns after the write it is in."""
+        self._is_ending = True
         self._wake.set()
 
     async def written(self) -> None:
@@ -82,11 +89,11 @@ class DeliveryWriter:
         return await future
 
     async def run(self) -> None:
-        """For ever.
+        """Until ``end``.
 
         :raises TransientError: the ledger cannot be reached and the leases are about to run out.
         """
-        while True:
+        while not self._is_ending:
             await self._news()
             if self._claims:
                 await self._commit_claims()
@@ -97,11 +104,13 @@ class DeliveryWriter:
             map(self._renew_at, self._board.partitions.values()), default=self._clock() + self._policy.renew
         )
         waits = max(0.05, at - self._clock())
+        # not wait_for: before Python 3.12 it may swallow a cancellation
         try:
-            await asyncio.wait_for(self._wake.wait(), waits)
+            async with asyncio.timeout(waits):
+                await self._wake.wait()
         except TimeoutError:
             return
-        if not self._claims and self._gathered() < self._policy.full:
+        if not (self._claims or self._is_ending) and self._gathered() < self._policy.full:
             await asyncio.sleep(self._policy.linger)
         self._wake.clear()
 
@@ -136,7 +145,7 @@ class DeliveryWriter:
             self._extend({write.lease.partition for write in writes} - lost, now)
             for partition in lost:
                 self._board.lose(partition)
-            self._board.forget(touched)
+            self._touched = self._board.forget([*self._touched, *touched])
         if late:
             await self._persist(lambda: self._late(late))
         if calls:

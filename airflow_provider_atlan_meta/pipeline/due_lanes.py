@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from airflow_provider_atlan_meta.core.changes import decode_change
@@ -89,10 +90,9 @@ class DueLanes:
                     await self._scan()
                 await asyncio.sleep(0)
                 continue
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._next_at - now)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._next_at - now):
+                    await self._wake.wait()
 
     async def _look(self) -> bool:
         """Whether there may be more at once."""
@@ -107,14 +107,13 @@ class DueLanes:
                 lambda: self._ledger.due(self._log, partitions, lanes=room, deliveries=_DELIVERIES)
             )
             resumed = [held for one in due if (held := self._resumed(one)) is not None]
+            if due:
+                # a drain that dies must be found unsure by whoever comes next
+                await self._writer.written()
+            for held in resumed:
+                self._calls.consider(held)
         finally:
             board.pins -= 1
-        if not due:
-            return False
-        # a drain that dies must be found unsure by whoever comes next
-        await self._writer.written()
-        for held in resumed:
-            self._calls.consider(held)
         return len(due) == room and bool(resumed)
 
     def _resumed(self, due: DueLane) -> HeldLane | None:

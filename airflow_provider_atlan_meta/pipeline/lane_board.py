@@ -326,15 +326,15 @@ class LaneBoard:
         return not self.lanes and not any(partition.has_news for partition in self.partitions.values())
 
     def forget(self, lanes: Iterable[HeldLane]) -> list[HeldLane]:
-        """Drops those that have nothing to do or to tell; returns the others."""
-        kept = []
+        """Drops those that have nothing to do or to tell; returns those that are to be asked about again."""
+        if self.pins:
+            return list(lanes)
         for held in lanes:
             partition = self.partitions.get(held.partition)
-            if self.pins or held.has_work or (partition is not None and held.key in partition.dirty):
-                kept.append(held)
-            elif self.lanes.get(held.key) is held:
+            has_news = partition is not None and held.key in partition.dirty
+            if not (held.has_work or has_news) and self.lanes.get(held.key) is held:
                 del self.lanes[held.key]
-        return kept
+        return []
 
     def lose(self, partition: int) -> None:
         """Somebody else's now: what was not begun is theirs to do."""

@@ -228,7 +228,7 @@ class Propagation:
 
     async def _start(self, run: Run) -> None:
         await run.intake.load_subscriptions()
-        run.workers += [asyncio.create_task(run.writer.run()), asyncio.create_task(run.due.run())]
+        run.workers += [asyncio.create_task(run.due.run()), asyncio.create_task(run.writer.run())]
 
     async def _step(self, run: Run, records: int) -> None:
         """One look at the log, and what it gave into the lanes."""
@@ -287,7 +287,10 @@ class Propagation:
         while run.calls.under_way and self._clock() < until:
             run.check()
             await asyncio.sleep(0.01)
-        await self._stop(run.workers)
+        looking, writing, *others = run.workers
+        await self._stop([looking])
+        run.writer.end()
+        await asyncio.gather(writing, *others)
         await run.writer.write(is_last=not run.calls.under_way)
 
     async def _stop(self, workers: list[asyncio.Task[None]]) -> None:
