@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -17,23 +17,33 @@ import httpx
 import psycopg
 import pytest
 
-from airflow_provider_atlan_meta.config.connections import POSTGRES_ADMIN, Connections
+from airflow_provider_atlan_meta.config.connections import (
+    POSTGRES_ADMIN,
+    SLACK,
+    WEBHOOK,
+    Connections,
+)
+from airflow_provider_atlan_meta.core.changes import ChangeEvent
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import TransientError
+from airflow_provider_atlan_meta.core.identity import delivery_id
+from airflow_provider_atlan_meta.core.patterns import Pattern
+from airflow_provider_atlan_meta.core.routing import DestinationSpec, Subscription
 from airflow_provider_atlan_meta.sandbox.demo.airflow_rest import AirflowRest
 from airflow_provider_atlan_meta.sandbox.isolation import Database, Topics
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
-from airflow_provider_atlan_meta.testing.records import produce, webhook_record
+from airflow_provider_atlan_meta.services.subscriptions import apply_subscriptions
+from airflow_provider_atlan_meta.testing.records import change_of, change_record, produce, webhook_record
 
 pytestmark = pytest.mark.integration
 
-SHIPPED = "atlan_meta_ingest"
-TASK = "ingest"
-LEDGER = "select ingest_offset::text from meta.ingest_offset order by partition"
+SHIPPED, SHIPPED_PROPAGATE = "atlan_meta_ingest", "atlan_meta_propagate"
+LEDGER = "select ingest_offset::text from meta.ingest_offset order by topic, partition"
+CHANNEL = "C0DAGLANE01"
 STUB = """\
 from airflow_provider_atlan_meta import build_dags
 
-build_dags(globals(), prefix={prefix!r}, topic={topic!r}, postgres_conn_id={conn_id!r}, schedule="", watch=False)
+build_dags(globals(), schedule="", watch=False, **{options!r})
 """
 
 
@@ -47,9 +57,10 @@ def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 
 @dataclass
 class Lane:
-    """A DAG, its topic and its store."""
+    """A DAG, its task, its topic and its store."""
 
     dag: str
+    task: str
     rest: AirflowRest
     kafka: ConnectionInfo
     topic: str
@@ -63,6 +74,10 @@ class Lane:
         records = [webhook_record(incident, received_at_ms=now) for incident in incidents]
         produce(self.kafka.extra, self.topic, records)
         return incidents
+
+    def change(self, *changes: ChangeEvent) -> None:
+        """Puts them on the topic."""
+        produce(self.kafka.extra, self.topic, map(change_record, changes))
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         login = f"user={self.admin.login} password={self.admin.password}"
@@ -80,11 +95,30 @@ class Lane:
         return run, self.rest.await_run(self.dag, run, 90)
 
     def log(self, run: str, number: int = 1) -> str:
-        return "\n".join(self.rest.log(self.dag, run, TASK, number))
+        return "\n".join(self.rest.log(self.dag, run, self.task, number))
+
+    def recorded(self, service: str) -> list[dict[str, Any]]:
+        """Every call a service has had."""
+        calls = httpx.get(f"{self.recorder}/_recorded?service={service}", trust_env=False).json()
+        return [dict(call) for call in calls]
+
+    def hooked(self, changes: Iterable[ChangeEvent]) -> list[str]:
+        """The ids under which the webhook's receiver heard of these changes, in order."""
+        ids = {change.change_id for change in changes}
+        calls = self.recorded("webhook")
+        return [call["headers"]["webhook-id"] for call in calls if json.loads(call["body"])["id"] in ids]
+
+    def posted(self, incident: str) -> list[str]:
+        """The methods of Slack that were called about an incident, in order."""
+        return [
+            call["path"].rpartition("/")[2]
+            for call in self.recorded("slack")
+            if incident in str(call["body"])
+        ]
 
     def told(self) -> list[tuple[str, str]]:
         """What Slack was told about this DAG: method and text."""
-        calls = httpx.get(f"{self.recorder}/_recorded?service=slack", trust_env=False).json()
+        calls = self.recorded("slack")
         told = [(call["path"].rpartition("/")[2], call["body"]["text"]) for call in calls]
         return [(method, text) for method, text in told if f"*{self.dag}*" in text]
 
@@ -102,7 +136,9 @@ def rest(sandbox: Sandbox, recorder_url: str) -> Iterator[AirflowRest]:
 def shipped(sandbox: Sandbox, rest: AirflowRest, recorder_url: str) -> Iterator[Lane]:
     connections = Connections(environ=sandbox.variables())
     kafka = connections.get("atlan_meta_kafka_default")
-    yield Lane(SHIPPED, rest, kafka, "meta.events.v1", connections.get(POSTGRES_ADMIN), recorder_url)
+    yield Lane(
+        SHIPPED, "ingest", rest, kafka, "meta.events.v1", connections.get(POSTGRES_ADMIN), recorder_url
+    )
     rest.set_paused(SHIPPED, True)
 
 
@@ -110,9 +146,48 @@ def shipped(sandbox: Sandbox, rest: AirflowRest, recorder_url: str) -> Iterator[
 def lane(
     sandbox: Sandbox, rest: AirflowRest, recorder_url: str, database: Database, topics: Topics
 ) -> Iterator[Lane]:
-    """The stub's set of DAGs, switched on."""
-    prefix, conn_id = f"lane_{uuid4().hex[:6]}_", f"lane_postgres_{uuid4().hex[:6]}"
-    store = database.ingest
+    """Of the stub's set of DAGs, ingest, switched on."""
+    prefix = f"lane_{uuid4().hex[:6]}_"
+    options = {
+        "prefix": prefix,
+        "topic": topics.events,
+        "changes_topic": topics.changes,
+        "postgres_conn_id": add_connection(rest, f"{prefix}ingest", database.ingest),
+        "postgres_consumer_conn_id": add_connection(rest, f"{prefix}consumer", database.consumer),
+    }
+    stub = sandbox.home.path / "airflow" / "dags" / f"{prefix}set.py"
+    stub.write_text(STUB.format(options=options))
+    dag = f"{prefix}ingest"
+    rest.await_dag(dag)
+    rest.set_paused(dag, False)
+    yield Lane(dag, "ingest", rest, topics.kafka, topics.events, database.admin, recorder_url)
+    stub.unlink()
+    rest.set_paused(dag, True)
+
+
+@pytest.fixture(scope="module")
+def changes(lane: Lane, database: Database, topics: Topics) -> Iterator[Lane]:
+    """Of the same set, propagate; a webhook and a channel hear of everything."""
+    dag = lane.dag.replace("ingest", "propagate")
+    everything = Pattern({"kind": ["incident"]})
+    spoken = {WEBHOOK: ("webhook", {}), SLACK: ("slack", {"channel": CHANNEL})}
+    subscriptions = [
+        Subscription(
+            name=kind,
+            tenant="acme",
+            match=everything,
+            destination=DestinationSpec(type=kind, conn_id=conn_id, options=options),
+        )
+        for conn_id, (kind, options) in spoken.items()
+    ]
+    apply_subscriptions(database.consumer, subscriptions, actor="test")
+    lane.rest.await_dag(dag)
+    lane.rest.set_paused(dag, False)
+    yield Lane(dag, "propagate", lane.rest, topics.kafka, topics.changes, database.admin, lane.recorder)
+    lane.rest.set_paused(dag, True)
+
+
+def add_connection(rest: AirflowRest, conn_id: str, store: ConnectionInfo) -> str:
     rest.call(
         "POST",
         "/connections",
@@ -127,17 +202,10 @@ def lane(
             "extra": json.dumps(dict(store.extra)),
         },
     )
-    stub = sandbox.home.path / "airflow" / "dags" / f"{prefix}set.py"
-    stub.write_text(STUB.format(prefix=prefix, topic=topics.events, conn_id=conn_id))
-    dag = f"{prefix}ingest"
-    rest.await_dag(dag)
-    rest.set_paused(dag, False)
-    yield Lane(dag, rest, topics.kafka, topics.events, database.admin, recorder_url)
-    stub.unlink()
-    rest.set_paused(dag, True)
+    return conn_id
 
 
-# ---- the shipped DAG
+# ---- the shipped DAGs
 
 
 def test_the_dag_is_there_and_paused_with_its_form(rest: AirflowRest) -> None:
@@ -149,6 +217,14 @@ def test_the_dag_is_there_and_paused_with_its_form(rest: AirflowRest) -> None:
     assert "Drains Kafka topic" in dag["doc_md"]
     assert dag["params"]["max_records"]["schema"]["maximum"] == 1_000_000
     assert dag["params"]["runner"]["schema"]["enum"] == ["local"]
+
+
+def test_propagate_is_there_and_paused_with_its_form(rest: AirflowRest) -> None:
+    dag = rest.call("GET", f"/dags/{SHIPPED_PROPAGATE}/details")
+
+    assert (dag["is_paused"], dag["bundle_name"], dag["max_active_runs"]) == (True, "atlan-meta", 1)
+    assert "tells every subscription" in dag["doc_md"]
+    assert set(dag["params"]) == {"max_records", "dry_run"}
 
 
 def test_switched_on_it_stores_what_is_there_and_wakes_for_what_comes(shipped: Lane) -> None:
@@ -217,7 +293,7 @@ def test_a_failed_run_is_told_once_and_resolved_by_the_next_that_works(lane: Lan
     first, state = lane.run({"max_record": 1})
 
     assert state == "failed"
-    assert [entry.number for entry in lane.rest.tries(lane.dag, first, TASK)] == [1]
+    assert [entry.number for entry in lane.rest.tries(lane.dag, first, lane.task)] == [1]
     assert lane.stored(incidents) == 0
     ((method, text),) = wait_for(lane.told, 60, "an alert")
     assert method == "chat.postMessage"
@@ -251,3 +327,121 @@ def test_nothing_of_a_message_is_in_airflows_database(shipped: Lane) -> None:
     for payload in payloads:
         assert set(payload) == {"topic", "ranges"}
         assert all(set(part) == {"partition", "start", "end"} for part in payload["ranges"])
+
+
+# ---- propagate
+
+
+def ids_of(changes: Iterable[ChangeEvent], subscription: str) -> list[str]:
+    return sorted(str(delivery_id(change.change_id, subscription)) for change in changes)
+
+
+def test_a_run_tells_the_subscribers_and_says_topic_partition_range_and_deliveries(changes: Lane) -> None:
+    made = [change_of(f"inc-{uuid4().hex}") for _ in range(20)]
+    changes.change(*made)
+
+    run, state = changes.run({"max_records": 1000})
+
+    assert state == "success"
+    assert sorted(changes.hooked(made)) == ids_of(made, "webhook")
+    for change in made:
+        assert changes.posted(change.id) == ["chat.postMessage"]
+    log = changes.log(run)
+    ranges = [line for line in log.splitlines() if line.startswith("committed topic")]
+    partitions = changes.query(
+        "select partition from meta.ingest_offset where topic = %s and next_offset > 0", changes.topic
+    )
+    for (partition,) in partitions:
+        assert any(f"topic {changes.topic} partition {partition} offsets [" in line for line in ranges)
+    assert any("delivered" in line for line in ranges)
+    assert f"propagated {changes.topic}: 20 changes, deliveries: 40 delivered" in log
+    for secret in ("whsec_", "xoxb-"):
+        assert secret not in log
+
+
+def test_later_runs_change_the_message_and_answer_in_its_thread(changes: Lane) -> None:
+    incident = f"inc-{uuid4().hex}"
+    made = [change_of(incident), change_of(incident, 2, status="ACKNOWLEDGED")]
+    for change in made:
+        changes.change(change)
+        assert changes.run()[1] == "success"
+
+    assert changes.posted(incident)[0] == "chat.postMessage"
+    wait_for(lambda: len(changes.posted(incident)) == 3 or changes.run(), 60, "the thread's answer")
+    assert sorted(changes.posted(incident)[1:]) == ["chat.postMessage", "chat.update"]
+    assert changes.hooked(made) == [str(delivery_id(change.change_id, "webhook")) for change in made]
+
+
+def test_a_dry_run_tells_nobody_and_moves_nothing(changes: Lane) -> None:
+    made = [change_of(f"inc-{uuid4().hex}") for _ in range(3)]
+    changes.change(*made)
+    before = changes.query(LEDGER)
+
+    run, state = changes.run({"dry_run": True})
+
+    assert state == "success"
+    assert "would read topic" in changes.log(run)
+    assert changes.hooked(made) == []
+    assert changes.query(LEDGER) == before
+
+    assert changes.run()[1] == "success"
+    assert sorted(changes.hooked(made)) == ids_of(made, "webhook")
+
+
+def test_a_receiver_that_is_away_fails_no_run_and_is_told_later(changes: Lane) -> None:
+    change = change_of(f"inc-{uuid4().hex}")
+    script = {"service": "webhook", "mode": "status", "status": 503, "times": 1000}
+    httpx.post(f"{changes.recorder}/_script", json=script, trust_env=False)
+    changes.change(change)
+
+    run, state = changes.run()
+
+    assert state == "success"
+    assert "1 parked" in changes.log(run)
+    httpx.delete(f"{changes.recorder}/_script", trust_env=False)
+
+    def is_told() -> bool:
+        assert changes.run()[1] == "success"
+        answered = [call for call in changes.recorded("webhook") if call["status"] == 204]
+        return any(json.loads(call["body"])["id"] == change.change_id for call in answered)
+
+    wait_for(is_told, 120, "the parked delivery")
+
+
+def test_while_the_service_runs_it_ends_green_and_names_it(
+    changes: Lane, sandbox: Sandbox, database: Database, topics: Topics, service: Callable[..., Any]
+) -> None:
+    running = service("consumer", {**sandbox.variables(), **topics.environ, **database.environ})
+    running.start()
+    wait_for(lambda: owners(changes) == {running.pid}, 60, "the service has all partitions")
+    change = change_of(f"inc-{uuid4().hex}")
+    changes.change(change)
+    wait_for(lambda: changes.hooked([change]), 30, "the service told it")
+
+    run, state = changes.run()
+
+    assert state == "success"
+    log = changes.log(run)
+    assert f"of {changes.topic}: owned by consumer " in log
+    assert f"propagated {changes.topic}: 0 changes" in log
+    assert running.terminate() == 0
+    assert changes.hooked([change]) == ids_of([change], "webhook")
+
+
+def owners(changes: Lane) -> set[int]:
+    """The processes that hold the topic's partitions."""
+    held = "select owner_label, count(*) from meta.ingest_offset where topic = %s and expires_at > now() group by 1"
+    rows = changes.query(held, changes.topic)
+    return {int(str(label).rpartition(":")[2]) for label, _ in rows if str(label).startswith("consumer ")}
+
+
+def test_a_failed_propagate_is_told_and_resolved(changes: Lane) -> None:
+    assert changes.run({"max_record": 1})[1] == "failed"
+    wait_for(changes.told, 60, "an alert")
+
+    assert changes.run()[1] == "success"
+
+    told = changes.told()
+    assert [method for method, _ in told] == ["chat.postMessage", "chat.update"]
+    assert "unknown Params max_record" in told[0][1]
+    assert "works again" in told[1][1]
