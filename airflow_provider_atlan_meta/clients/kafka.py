@@ -170,6 +170,8 @@ _ERRORS: Mapping[str, tuple[_Kind, str]] = {
         "fewer replicas are in sync than min.insync.replicas asks for",
     ),
     "LEADER_NOT_AVAILABLE": (TransientError, "an election is under way"),
+    # "No leaders found": a broker that has just come back does not lead anything yet
+    "_NOENT": (TransientError, "an election is under way"),
     "NOT_LEADER_FOR_PARTITION": (TransientError, "an election is under way"),
     "FENCED_LEADER_EPOCH": (TransientError, "an election is under way"),
     "UNKNOWN_LEADER_EPOCH": (TransientError, "an election is under way"),

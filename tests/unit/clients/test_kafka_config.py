@@ -80,6 +80,7 @@ def test_the_repr_shows_no_value_but_the_brokers() -> None:
         (KafkaError(KafkaError._MSG_TIMED_OUT), TransientError),
         (KafkaError(KafkaError.NOT_ENOUGH_REPLICAS), TransientError),
         (KafkaError(KafkaError._FATAL), TransientError),
+        (KafkaError(KafkaError._NOENT), TransientError),
         (KafkaError(KafkaError.BROKER_NOT_AVAILABLE, retriable=True), TransientError),
         (KafkaError(KafkaError.BROKER_NOT_AVAILABLE), TerminalError),
         (KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), TerminalError),
