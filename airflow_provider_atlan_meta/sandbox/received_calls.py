@@ -156,6 +156,7 @@ class CallLog:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._calls: dict[int, Call] = {}
+        self._keeps = True
         self._open: dict[int, float] = {}
         self._after = 0
 
@@ -180,6 +181,10 @@ class CallLog:
             self._thread.join()
         self._http.close()
 
+    def forget(self) -> None:
+        """Keeps nothing any more but what has no end yet; ``on_call`` is told on."""
+        self._keeps = False
+
     def read(self) -> Sequence[Call]:
         """All until now, in the order they came."""
         with self._guard:
@@ -196,6 +201,8 @@ class CallLog:
                     self._open[number] = call["at"]
             newest = max((call["at"] for call in self._calls.values()), default=0.0) if self._open else 0.0
             self._open = {n: at for n, at in self._open.items() if at > newest - _OPEN_SECONDS}
+            if not self._keeps:
+                self._calls = {n: call for n, call in self._calls.items() if n in self._open}
             return [self._calls[number] for number in sorted(self._calls)]
 
     def _asked(self, after: int) -> list[Call]:

@@ -41,6 +41,7 @@ class ToldChanges:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._changes: list[Told] = []
+        self._keeps = True
 
     def __enter__(self) -> Self:
         self.listen()
@@ -78,6 +79,12 @@ class ToldChanges:
         if self._thread is not None:
             self._thread.join()
 
+    def forget(self) -> None:
+        """Keeps nothing any more; ``on_change`` is told on."""
+        with self._guard:
+            self._keeps = False
+            self._changes.clear()
+
     def read(self) -> Sequence[Told]:
         """All until now; of one partition in the order of the log."""
         with self._guard:
@@ -96,5 +103,6 @@ class ToldChanges:
             if message.error() is None and message.value():
                 told = Told.parse(message.value())
                 with self._guard:
-                    self._changes.append(told)
+                    if self._keeps:
+                        self._changes.append(told)
                 self._on_change(ReadChange(told, at, f"{message.partition()}:{message.offset()}"))

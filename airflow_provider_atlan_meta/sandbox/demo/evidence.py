@@ -86,6 +86,11 @@ class Evidence:
         self.changes.close()
         self.calls.close()
 
+    def forget(self) -> None:
+        """Nothing is judged any more."""
+        self.changes.forget()
+        self.calls.forget()
+
     @property
     def slack_types(self) -> tuple[str, ...]:
         """The incidents' types that a channel hears of."""

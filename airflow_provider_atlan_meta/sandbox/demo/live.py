@@ -35,6 +35,7 @@ def run_live(stage: Stage, console: Console) -> int:
     console.rule("both lanes")
     for name in SERVICES:
         stage.start_service(name, max_partitions=SERVICE_PARTITIONS)
+    stage.evidence.forget()
     console.rule("running now; Ctrl-C ends it")
     console.print(addresses(stage), soft_wrap=True, markup=False)
     try:

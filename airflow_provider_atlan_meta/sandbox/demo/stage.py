@@ -184,7 +184,7 @@ class Stage:
         """Whether all that is stored reached the topic and everybody who asked for it, in time."""
         deadline = time.monotonic() + seconds
         return wait_until(self.evidence.is_told, seconds) and wait_until(
-            self.evidence.is_delivered, max(1.0, deadline - time.monotonic()), every=0.5
+            self.evidence.is_delivered, max(1.0, deadline - time.monotonic()), every=1.0
         )
 
     def verdict(self) -> Judged:

@@ -64,6 +64,20 @@ def test_a_call_without_an_end_is_looked_at_again() -> None:
         assert recorded.asked[-1] == 2
 
 
+def test_what_is_forgotten_is_still_told() -> None:
+    recorded, told = Recorded(), []
+    with CallLog("http://recorder", transport=recorded, on_call=told.append) as log:
+        recorded.add(1)
+        log.read()
+        log.forget()
+        recorded.add(2)
+        recorded.add(3, applied_at=None, status=None)
+        assert numbers(log) == [3]
+        recorded.calls[2]["applied_at"] = 9.0
+        assert numbers(log) == []
+    assert [call["number"] for call in told] == [1, 2, 3]
+
+
 def test_it_reads_the_real_recorder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "RECORDS_KEPT", 2)
     client = TestClient(build_app())
