@@ -81,11 +81,13 @@ _CHANGE_ID = (
     "meta.hash128(r.tenant_id, '{kind}', r.{id}::text, meta.incarnation()::text, r.revision::text)::text"
 )
 _ROW = """
-select r.tenant_id, '{kind}', r.{id}::text, r.revision, {change_id}, r.changed_at, json_build_object({columns})::text
+select r.tenant_id, '{kind}', r.{id}::text, r.revision, {change_id}, to_json(r.changed_at) #>> '{{}}',
+       json_build_object({columns})::text
   from meta.{kind} r where r.{id} = %s"""
 _TOMBSTONE = """
 select r.tenant_id, r.kind, r.id, r.revision,
-       meta.hash128(r.tenant_id, r.kind, r.id, meta.incarnation()::text, r.revision::text)::text, r.deleted_at, ''
+       meta.hash128(r.tenant_id, r.kind, r.id, meta.incarnation()::text, r.revision::text)::text,
+       to_json(r.deleted_at) #>> '{}', ''
   from meta.tombstone r where r.id = %s"""
 _IDS = {"incident": "incident_id", "entity": "entity_id"}
 

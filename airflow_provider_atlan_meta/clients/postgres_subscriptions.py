@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg import errors
 
 from airflow_provider_atlan_meta.clients.postgres import PostgresConfig, connect, translate
+from airflow_provider_atlan_meta.core.errors import TransientError
 from airflow_provider_atlan_meta.core.routing import Subscription
 from airflow_provider_atlan_meta.core.stored_subscriptions import (
     Applied,
@@ -84,7 +86,7 @@ class PostgresSubscriptions:
     :param application_name: shown in pg_stat_activity, and as who disabled a subscription.
     """
 
-    def __init__(self, config: PostgresConfig, *, application_name: str = "atlan-meta") -> None:
+    def __init__(self, config: PostgresConfig, *, application_name: str = "atlan-meta consumer") -> None:
         self._config = config
         self._application_name = application_name
 
@@ -138,6 +140,11 @@ class PostgresSubscriptions:
         try:
             with connect(self._config, self._application_name) as connection:
                 yield connection
+        except errors.LockNotAvailable as error:
+            raise TransientError(
+                "somebody else is changing subscriptions or their lanes and has not finished; nothing was changed, "
+                "run the same again"
+            ) from error
         except psycopg.Error as error:
             raise translate(error, "PostgreSQL") from error
 

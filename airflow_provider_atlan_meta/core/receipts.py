@@ -89,14 +89,14 @@ class SubscriptionUse(NamedTuple):
 class KnownRow(NamedTuple):
     """A row as it is now.
 
-    :param change_id: of its last revision.
+    :param change_id: of its last revision. :param changed_at: as changes spell it.
     :param columns: the effective ones as JSON; empty: it is gone, and this is what is left of it.
     """
 
     subject: Subject
     revision: int
     change_id: str
-    changed_at: datetime
+    changed_at: str
     columns: bytes
 
 

@@ -143,7 +143,7 @@ def _of_row(archive: ChangeArchive, row: KnownRow) -> FoundChange:
         tenant_id=row.subject.tenant_id,
         id=row.subject.id,
         revision=row.revision,
-        changed_at=row.changed_at.isoformat(),
+        changed_at=row.changed_at,
         after=msgspec.json.decode(row.columns) if row.columns else None,
     )
     return FoundChange(change=change, origin=note)

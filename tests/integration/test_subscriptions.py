@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,6 +19,7 @@ from airflow_provider_atlan_meta.clients.postgres_receipts import PostgresReceip
 from airflow_provider_atlan_meta.clients.postgres_subscriptions import PostgresSubscriptions
 from airflow_provider_atlan_meta.core import identity
 from airflow_provider_atlan_meta.core.deliveries import Subject
+from airflow_provider_atlan_meta.core.errors import TransientError
 from airflow_provider_atlan_meta.core.patterns import Pattern
 from airflow_provider_atlan_meta.core.receipts import Readable, ReceiptQuery
 from airflow_provider_atlan_meta.core.routing import DestinationSpec, Subscription
@@ -56,16 +58,7 @@ def store(db: Database) -> PostgresSubscriptions:
 def receipts(db: Database, tenants: str = "acme") -> PostgresReceipts:
     reader = PostgresConfig.from_connection(db.reader)
     options = {"options": f"-c meta.tenants={tenants}"} if tenants else {}
-    return PostgresReceipts(
-        PostgresConfig(
-            host=reader.host,
-            port=reader.port,
-            user=reader.user,
-            password=reader.password,
-            database=reader.database,
-            parameters=options,
-        )
-    )
+    return PostgresReceipts(replace(reader, parameters=options))
 
 
 def add_delivery(admin: Connection, **fields: Any) -> UUID:
@@ -115,6 +108,34 @@ def test_two_who_apply_at_once_come_one_after_the_other(db: Database, admin: Con
     ).fetchall()
     (_, first), (second, third), (fourth, _) = audited
     assert (first, third) == (second, fourth)
+
+
+def test_who_waits_too_long_for_another_is_told_so_and_changes_nothing(db: Database) -> None:
+    hasty = replace(
+        PostgresConfig.from_connection(db.consumer), parameters={"options": "-c lock_timeout=50ms"}
+    )
+
+    with psycopg.connect(db.dsn(db.admin)) as blocking:
+        blocking.execute("lock table meta.subscription in share row exclusive mode")
+        with pytest.raises(
+            TransientError, match=r"somebody else is changing subscriptions.*run the same again"
+        ):
+            PostgresSubscriptions(hasty).apply([subscription("a")], actor="dana")
+
+    assert store(db).load()[1] == ()
+
+
+def test_one_that_cannot_be_used_is_in_the_log(
+    db: Database, admin: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    admin.execute(
+        "insert into meta.subscription (name, tenant_id, match, destination)"
+        """ values ('m', 'acme', '{"severity": [{"like": 1}]}', '{"type": "slack", "conn_id": "slack"}')"""
+    )
+
+    assert store(db).load()[1] == ()
+
+    assert "subscription m cannot be used and hears of nothing: match.severity[0].like" in caplog.text
 
 
 def test_a_second_apply_of_a_thousand_writes_only_what_changed(db: Database) -> None:
@@ -233,7 +254,7 @@ def test_a_row_is_read_as_its_trigger_told_it(db: Database, admin: Connection) -
     for row, change in zip(read, told, strict=True):
         assert json.loads(row.columns) == change["after"]
         assert (row.change_id, row.revision) == (change["change_id"], change["revision"])
-        assert row.changed_at.isoformat() == change["changed_at"]
+        assert row.changed_at == change["changed_at"]
 
 
 def test_a_deleted_row_is_its_tombstone_until_it_is_inserted_again(db: Database, admin: Connection) -> None:

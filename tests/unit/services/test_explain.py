@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from airflow_provider_atlan_meta.services.explain import change_in, explain_chan
 
 GOLDEN = Path(__file__).parents[2] / "fixtures" / "changes" / "golden_records.json"
 SUBJECT = Subject("acme", "incident", "inc-1")
-AT = datetime(2026, 11, 25, 1, 18, tzinfo=UTC)
+AT = "2026-11-25T01:18:43.26517+00:00"
 IDS = {number: f"{number:08}-0000-0000-0000-000000000000" for number in range(1, 9)}
 
 
@@ -42,7 +41,7 @@ def change(revision: int, **fields: Any) -> ChangeEvent:
     return ChangeEvent(
         **{
             **{"change_id": IDS[revision], "kind": "incident", "tenant_id": "acme", "id": "inc-1"},
-            **{"revision": revision, "changed_at": AT.isoformat()},
+            **{"revision": revision, "changed_at": AT},
             **whole,
             **fields,
         }
