@@ -30,7 +30,12 @@ from airflow_provider_atlan_meta.core.deliveries import (
     PartitionWrite,
     Subject,
 )
-from airflow_provider_atlan_meta.core.delivery_entries import compact, later_delivery, once_each
+from airflow_provider_atlan_meta.core.delivery_entries import (
+    compact,
+    late_again,
+    later_delivery,
+    once_each,
+)
 from airflow_provider_atlan_meta.core.ports import Lease, LeaseOwner, LogIdentity
 
 _LANE = """l.subscription, l.part, l.tenant_id, l.kind, l.id, l.seen, l.external_id, l.is_parked, l.parks,
@@ -119,7 +124,7 @@ class PostgresDeliveries:
     def write_late(self, log: LogIdentity, delivered: Sequence[tuple[int, DeliveryEntry]]) -> None:  # noqa: ARG002
         if delivered:
             entries = once_each(
-                delivered, lambda one: one[1].delivery_id, lambda a, b: (b[0], later_delivery(a[1], b[1]))
+                delivered, lambda one: one[1].delivery_id, lambda a, b: (b[0], late_again(a[1], b[1]))
             )
             self._fetch(SETTLE_LATE, *late_columns(entries))
 

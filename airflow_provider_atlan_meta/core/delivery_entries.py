@@ -48,6 +48,15 @@ def later_delivery(before: DeliveryEntry, entry: DeliveryEntry) -> DeliveryEntry
     )
 
 
+def late_again(before: DeliveryEntry, entry: DeliveryEntry) -> DeliveryEntry:
+    """A delivery that was made twice by one former owner: it is looked up for doubles if either says so."""
+    return before._replace(
+        scan_seconds=entry.scan_seconds if before.scan_seconds is None else before.scan_seconds,
+        change=before.change or entry.change,
+        external_id=before.external_id or entry.external_id,
+    )
+
+
 def later_lane(before: LaneEntry, entry: LaneEntry) -> LaneEntry:
     return entry._replace(
         seen=max(before.seen, entry.seen),

@@ -68,7 +68,11 @@ class DeliveryTables:
         self.lanes.setdefault(entry.key, StoredLane(partition))
         known = self.deliveries.get(entry.delivery_id)
         if known is None:
-            known = self.deliveries[entry.delivery_id] = StoredDelivery(entry._replace(attempts=0), now)
+            fresh = DeliveryEntry(
+                *(entry.key, entry.delivery_id, entry.change_id, entry.revision, entry.state),
+                change=entry.change,
+            )
+            known = self.deliveries[entry.delivery_id] = StoredDelivery(fresh, now)
         if known.settled_at is not None:
             return None
         attempt = max(known.entry.attempts, entry.attempts) + 1
@@ -116,7 +120,7 @@ class DeliveryTables:
             lane.external_id = lane.external_id or entry.external_id
         known = self.deliveries.get(entry.delivery_id)
         if known is None or known.settled_at is None:
-            self.put(entry._replace(state="delivered"), now)
+            self.put(entry._replace(state="delivered", folded=0), now)
         elif entry.scan_seconds is not None and known.scan_at is None:
             known.scan_at = now + entry.scan_seconds
             known.entry = known.entry._replace(change=known.entry.change or entry.change)

@@ -24,6 +24,7 @@ from airflow_provider_atlan_meta.core.deliveries import (
     PartitionWrite,
     Subject,
 )
+from airflow_provider_atlan_meta.core.delivery_entries import compact, later_delivery, once_each
 from airflow_provider_atlan_meta.core.errors import TransientError
 from airflow_provider_atlan_meta.core.ports import Lease, LogIdentity
 from airflow_provider_atlan_meta.testing.memory_database import (
@@ -64,7 +65,9 @@ class MemoryDeliveries:
 
     def write(self, log: LogIdentity, writes: Sequence[PartitionWrite]) -> frozenset[int]:
         return self._answer(
-            lambda: frozenset(write.lease.partition for write in writes if not self._write(log, write))
+            lambda: frozenset(
+                write.lease.partition for write in map(compact, writes) if not self._write(log, write)
+            )
         )
 
     def write_late(self, log: LogIdentity, delivered: Sequence[tuple[int, DeliveryEntry]]) -> None:  # noqa: ARG002
@@ -134,6 +137,7 @@ class MemoryDeliveries:
         if self._held(log, lease) is None:
             return {}
         now = self._database.clock()
+        claims = once_each(claims, lambda one: one.delivery_id, later_delivery)
         attempts = {one.delivery_id: self._tables.claim(lease.partition, one, now) for one in claims}
         return {delivery: attempt for delivery, attempt in attempts.items() if attempt is not None}
 

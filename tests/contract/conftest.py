@@ -5,4 +5,6 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite("contract.record_log", "contract.ledger", "contract.event_store")
-pytest.register_assert_rewrite("contract.destination", "contract.subscription_store")
+pytest.register_assert_rewrite(
+    "contract.destination", "contract.subscription_store", "contract.delivery_ledger"
+)

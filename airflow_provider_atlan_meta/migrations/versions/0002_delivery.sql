@@ -41,11 +41,11 @@ create trigger count_change after insert or update or delete or truncate on meta
 
 create table meta.delivery (
   delivery_id uuid primary key,
-  tenant_id text not null,
-  subscription text not null,
-  part text not null,
-  kind text not null,
-  id text not null,
+  tenant_id text collate "C" not null,
+  subscription text collate "C" not null,
+  part text collate "C" not null,
+  kind text collate "C" not null,
+  id text collate "C" not null,
   change_id uuid,
   revision bigint not null,
   state text not null check (state in ('claimed', 'parked', 'delivered', 'folded', 'rejected')),
@@ -68,11 +68,11 @@ create index delivery_subject on meta.delivery (tenant_id, kind, id);
 create index delivery_subscription on meta.delivery (subscription, at);
 
 create table meta.delivery_lane (
-  subscription text not null,
-  part text not null,
-  tenant_id text not null,
-  kind text not null,
-  id text not null,
+  subscription text collate "C" not null,
+  part text collate "C" not null,
+  tenant_id text collate "C" not null,
+  kind text collate "C" not null,
+  id text collate "C" not null,
   partition integer not null,
   seen bigint not null default 0,
   -- of the main part's row; the other parts read it there
@@ -89,9 +89,9 @@ create table meta.delivery_lane (
 create index delivery_lane_due on meta.delivery_lane (partition, due_at) where due_at is not null;
 
 create table meta.change_seen (
-  tenant_id text not null,
-  kind text not null,
-  id text not null,
+  tenant_id text collate "C" not null,
+  kind text collate "C" not null,
+  id text collate "C" not null,
   revision bigint not null,
   primary key (tenant_id, kind, id)
 ) with (fillfactor = 70);
