@@ -14,11 +14,12 @@ import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from airflow_provider_atlan_meta.clients.aiohttp_outcomes import outcome_of_failure
 from airflow_provider_atlan_meta.clients.slack import PostedMessage, SlackConfig
-from airflow_provider_atlan_meta.clients.webhook import CONNECT_SECONDS, outcome_of_failure
 from airflow_provider_atlan_meta.core.errors import TerminalError, TransientError
 from airflow_provider_atlan_meta.core.sending import Result, SendOutcome, outcome_of_status, seconds_of
 
+_CONNECT_SECONDS = 3.0
 EVENT_TYPE = "atlan_meta_delivery"
 PAGE_MESSAGES, MAX_PAGES = 200, 20
 _HISTORY = "conversations.history"
@@ -92,7 +93,7 @@ class SlackDeliveries:
     async def __aenter__(self) -> SlackDeliveries:
         config = self._config
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=config.timeout_seconds, sock_connect=CONNECT_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=config.timeout_seconds, sock_connect=_CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[_no_redirects()],
         )

@@ -8,23 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 from urllib.parse import urlsplit
 
-import aiohttp
-
+from airflow_provider_atlan_meta.clients.http_post import PostEndpoint
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
-from airflow_provider_atlan_meta.core.sending import SendOutcome, outcome_of_status
+from airflow_provider_atlan_meta.core.sending import SendOutcome
 from airflow_provider_atlan_meta.core.webhook_message import SigningSecret, WebhookMessage, signed_headers
 
 CONNECT_SECONDS, TOTAL_SECONDS = 3.0, 10.0
-# Of an answer: read so that the connection can be used again, and thrown away.
-ANSWER_MAX_BYTES = 64 * 1024
-_CONNECTIONS = 64
-_KEEP_ALIVE_SECONDS = 15.0
 _USER_AGENT = "atlan-meta-webhook/1"
-# Nothing of the request has left this machine: it certainly took no effect.
-_NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,71 +73,38 @@ class WebhookClient:
     """One endpoint, used as an async context manager in the loop it sends from; ``send`` raises nothing it causes.
 
     :param clock: seconds since 1970, for ``webhook-timestamp``.
+    :raises ConfigurationError: its certificates cannot be read.
     """
 
     def __init__(self, config: WebhookConfig, *, clock: Callable[[], float] = time.time) -> None:
-        self._config = config
+        self._secrets = config.secrets
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> WebhookClient:
-        config = self._config
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=config.total_seconds, sock_connect=config.connect_seconds),
-            connector=aiohttp.TCPConnector(
-                limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS, ssl=_verification(config.ca_file)
-            ),
-            headers={"user-agent": _USER_AGENT},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # what is thrown away need not be unpacked
+        self._endpoint = PostEndpoint(
+            config.url,
+            headers={"user-agent": _USER_AGENT, "accept": "*/*"},
+            connect_seconds=config.connect_seconds,
+            total_seconds=config.total_seconds,
+            tls=_verification(config.ca_file),
         )
+
+    async def __aenter__(self) -> Self:
+        await self._endpoint.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._endpoint.__aexit__(kind, error, trace)
 
     async def send(self, message: WebhookMessage) -> SendOutcome:
         """One try of one delivery."""
-        if self._session is None:
-            raise RuntimeError("WebhookClient is used as an async context manager")
-        headers = signed_headers(message, self._config.secrets, at_seconds=int(self._clock()))
-        try:
-            async with self._session.post(
-                self._config.url, data=message.body, headers=headers, allow_redirects=False
-            ) as answer:
-                outcome = outcome_of_status(answer.status, answer.headers.get("retry-after"))
-                await _drain(answer)
-                return outcome
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            return outcome_of_failure(error)
+        headers = signed_headers(message, self._secrets, at_seconds=int(self._clock()))
+        return await self._endpoint.post(message.body, headers)
 
 
-def outcome_of_failure(error: Exception) -> SendOutcome:
-    """What a call without an answer means: only a connection that never stood surely had no effect."""
-    if isinstance(error, _NEVER_SENT):
-        return SendOutcome(result="retry", detail=f"not reached ({type(error).__name__})")
-    return SendOutcome(result="unknown", detail=f"no answer ({type(error).__name__})")
-
-
-async def _drain(answer: aiohttp.ClientResponse) -> None:
-    """The status is the answer already: what goes wrong from here changes nothing."""
-    try:
-        left = ANSWER_MAX_BYTES
-        while left > 0 and (chunk := await answer.content.read(left)):
-            left -= len(chunk)
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        answer.close()
-        return
-    if not answer.content.at_eof():
-        answer.close()
-
-
-def _verification(ca_file: str) -> ssl.SSLContext | bool:
+def _verification(ca_file: str) -> ssl.SSLContext | None:
     if not ca_file:
-        return True
+        return None
     try:
         return ssl.create_default_context(cafile=Path(ca_file).expanduser())
     except (OSError, ssl.SSLError):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
@@ -56,6 +57,7 @@ class SendOutcome:
     external_id: str = ""
 
 
+@lru_cache(maxsize=256)
 def outcome_of_status(status: int, retry_after: str | None = None) -> SendOutcome:
     """What an HTTP answer means."""
     result = _HTTP.get(status)

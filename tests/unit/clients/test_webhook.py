@@ -6,7 +6,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from airflow_provider_atlan_meta.clients.webhook import WebhookConfig, outcome_of_failure
+from airflow_provider_atlan_meta.clients.aiohttp_outcomes import outcome_of_failure
+from airflow_provider_atlan_meta.clients.webhook import WebhookConfig
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
 from airflow_provider_atlan_meta.core.sending import outcome_of_status, seconds_of
