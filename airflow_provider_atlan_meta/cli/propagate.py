@@ -58,13 +58,16 @@ def _propagate(args: argparse.Namespace) -> int:
 
 def _report(part: PartitionRange) -> None:
     where = f"{part.topic}/{part.partition} [{part.start}, {part.end})"
-    print(f"{where} {part.records} changes, deliveries: {counted(part.deliveries)}", file=sys.stderr)
+    told = f", deliveries: {counted(part.deliveries)}" if part.deliveries else ""
+    print(f"{where} {part.records} changes{told}", file=sys.stderr)
 
 
 def _text(outcome: PropagateOutcome) -> str:
-    verb = "would read" if outcome.dry_run else "told of"
-    text = (
-        f"{verb} {outcome.records} changes of {outcome.topic} (deliveries: {counted(outcome.deliveries)}), "
-        f"{outcome.lag} left, {outcome.parked_lanes} lanes wait for another try"
-    )
+    if outcome.dry_run:
+        text = f"would read {outcome.records} changes of {outcome.topic}"
+    else:
+        text = (
+            f"read {outcome.records} changes of {outcome.topic} (deliveries: {counted(outcome.deliveries)}), "
+            f"{outcome.lag} left, {outcome.parked_lanes} lanes wait for another try"
+        )
     return "\n".join([text, *owner_lines(outcome.owned_by)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -232,22 +232,42 @@ def test_switched_on_it_stores_what_is_there_and_wakes_for_what_comes(shipped: L
     shipped.rest.set_paused(SHIPPED, False)
     wait_for(lambda: shipped.stored(waiting) == 20, 60, "rows of what was there before")
     # the watcher starts when the switched-on DAG is parsed next
-    wait_for(lambda: watchers(shipped.rest), 60, "a watcher in Airflow's database")
+    wait_for(lambda: has_watcher(shipped), 60, "a watcher in Airflow's database")
 
     later = shipped.produce(10)
     wait_for(lambda: shipped.stored(later) == 10, 60, "rows of what came later")
 
-    def woken() -> list[dict[str, Any]]:
-        runs = shipped.rest.call("GET", f"/dags/{SHIPPED}/dagRuns?order_by=-id&limit=100")["dag_runs"]
-        return [run for run in runs if run["run_type"] == "asset_triggered"]
-
-    assert wait_for(woken, 60, "a run that the asset event made")
+    wait_for(lambda: was_woken(shipped), 60, "a run that the asset event made")
     assert shipped.query("select count(*) from meta.event where duplicate_of is not null") == [(0,)]
 
 
-def watchers(rest: AirflowRest) -> bool:
-    assets = rest.call("GET", "/assets?name_pattern=meta.events.v1&only_active=true")["assets"]
-    return any(asset.get("watchers") for asset in assets)
+def test_propagate_switched_on_wakes_for_changes(shipped: Lane) -> None:
+    lane = replace(shipped, dag=SHIPPED_PROPAGATE, task="propagate", topic="meta.changes.v1")
+    lane.rest.set_paused(lane.dag, False)
+    wait_for(lambda: has_watcher(lane), 60, "a watcher in Airflow's database")
+    before = passed(lane)
+
+    lane.change(*(change_of(f"inc-{uuid4().hex}") for _ in range(5)))
+
+    wait_for(lambda: passed(lane) >= before + 5, 90, "the cursor behind the changes")
+    wait_for(lambda: was_woken(lane), 60, "a run that the asset event made")
+    lane.rest.set_paused(lane.dag, True)
+
+
+def has_watcher(lane: Lane) -> bool:
+    assets = lane.rest.call("GET", f"/assets?name_pattern={lane.topic}&only_active=true")["assets"]
+    return any(asset["name"] == f"atlan_meta_{lane.topic}" and asset.get("watchers") for asset in assets)
+
+
+def was_woken(lane: Lane) -> bool:
+    runs = lane.rest.call("GET", f"/dags/{lane.dag}/dagRuns?order_by=-id&limit=100")["dag_runs"]
+    return any(run["run_type"] == "asset_triggered" for run in runs)
+
+
+def passed(lane: Lane) -> int:
+    """Offsets the cursors of the topic have passed."""
+    cursors = "select coalesce(sum(next_offset), 0) from meta.ingest_offset where topic = %s"
+    return int(lane.query(cursors, lane.topic)[0][0])
 
 
 # ---- one run, as its user starts it

@@ -72,7 +72,7 @@ def test_what_is_told_to_people_names_lag_owners_and_what_waits(
 
     told, owned = capsys.readouterr().out.splitlines()
     assert told == (
-        "told of 0 changes of meta.changes.v1 (deliveries: 2 parked), 4 left, 2 lanes wait for another try"
+        "read 0 changes of meta.changes.v1 (deliveries: 2 parked), 4 left, 2 lanes wait for another try"
     )
     assert owned == "owned by consumer a:1: partitions [0, 3]"
 
