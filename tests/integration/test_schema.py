@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from airflow_provider_atlan_meta.clients import postgres
 from airflow_provider_atlan_meta.clients.postgres import SCHEMA_REVISION, PostgresConfig, PostgresStore
 from airflow_provider_atlan_meta.clients.postgres_rows import COMPOSITES
 from airflow_provider_atlan_meta.core import identity
@@ -83,7 +85,7 @@ def test_migrating_again_changes_nothing(db: Database, admin: Connection) -> Non
     assert admin.execute("select count(*), max(oid) from pg_class").fetchone() == before
 
 
-@pytest.mark.parametrize("role", ["ingest", "reader"])
+@pytest.mark.parametrize("role", ["ingest", "consumer", "reader"])
 def test_the_roles_we_log_in_as_bow_to_row_level_security(db: Database, role: str) -> None:
     with session(db, role) as connection:
         row = connection.execute(
@@ -256,8 +258,9 @@ def test_the_code_needs_the_revision_that_its_migrations_end_at() -> None:
     assert f"{SCHEMA_REVISION:04}" == runner.head()
 
 
-def test_sessions_of_ingest_end_what_holds_locks_before_a_lease_does(db: Database) -> None:
-    with session(db, "ingest") as ingest:
+@pytest.mark.parametrize("role", ["ingest", "consumer"])
+def test_sessions_end_what_holds_locks_before_a_lease_does(db: Database, role: str) -> None:
+    with session(db, role) as ingest:
         limits = {
             name: ingest.execute(f"show {name}").fetchone()
             for name in ("idle_in_transaction_session_timeout", "lock_timeout", "statement_timeout")
@@ -270,3 +273,248 @@ def test_sessions_of_ingest_end_what_holds_locks_before_a_lease_does(db: Databas
         "statement_timeout": ("15s",),
         "transaction_timeout": ("20s",),
     }
+
+
+# ---- the consumer's half -------------------------------------------------------------------------------------------
+
+_TENANT_TABLES = ("subscription", "delivery", "delivery_lane", "change_seen", "audit")
+
+
+def fill(connection: Connection, tenant: str) -> None:
+    """A row of each tenant table."""
+    for statement in (
+        "insert into meta.subscription (name, tenant_id, match, destination)"
+        " values ('s-' || %(tenant)s, %(tenant)s, '{}', '{}')",
+        "insert into meta.delivery (delivery_id, tenant_id, subscription, part, kind, id, revision, state)"
+        " values (gen_random_uuid(), %(tenant)s, 's', '', 'incident', 'inc-1', 1, 'parked')",
+        "insert into meta.delivery_lane (subscription, part, tenant_id, kind, id, partition)"
+        " values ('s', '', %(tenant)s, 'incident', 'inc-1', 0)",
+        "insert into meta.change_seen (tenant_id, kind, id, revision) values (%(tenant)s, 'incident', 'inc-1', 1)",
+        "insert into meta.audit (actor, action, object, tenant_id) values ('a', 'apply', 's', %(tenant)s)",
+    ):
+        connection.execute(statement.encode(), {"tenant": tenant})
+
+
+def test_every_tenant_table_forces_row_level_security(admin: Connection) -> None:
+    rows = admin.execute(
+        "select c.relname, c.relrowsecurity and c.relforcerowsecurity from pg_class c"
+        " join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'"
+        " where c.relnamespace = 'meta'::regnamespace and c.relkind in ('r', 'p')"
+    ).fetchall()
+
+    assert {name for name, forced in rows if not forced} == set()
+    assert set(_TENANT_TABLES) <= {name for name, _ in rows}
+
+
+@pytest.mark.parametrize("table", _TENANT_TABLES)
+def test_deliveries_of_another_tenant_are_not_seen(db: Database, admin: Connection, table: str) -> None:
+    for tenant in ("acme", "globex"):
+        fill(admin, tenant)
+
+    with session(db, "reader") as nobody, session(db, "reader", "acme") as acme:
+        assert nobody.execute(f"select count(*) from meta.{table}").fetchone() == (0,)
+        assert acme.execute(f"select distinct tenant_id from meta.{table}").fetchall() == [("acme",)]
+
+
+def test_subscriptions_of_every_tenant_are_everybody_s_to_see(db: Database, admin: Connection) -> None:
+    fill(admin, "*")
+
+    with session(db, "reader", "acme") as acme:
+        for table, seen in (("subscription", 1), ("audit", 1), ("delivery", 0)):
+            assert acme.execute(f"select count(*) from meta.{table}").fetchone() == (seen,)
+
+
+def test_the_consumer_sees_and_writes_deliveries_of_every_tenant(db: Database) -> None:
+    with session(db, "consumer") as consumer:
+        for tenant in ("acme", "globex", "*"):
+            fill(consumer, tenant)
+        for table in _TENANT_TABLES:
+            assert consumer.execute(f"select count(*) from meta.{table}").fetchone() == (3,)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into meta.incident (tenant_id, incident_id) values ('acme', 'forged')",
+        "update meta.entity set name = 'forged'",
+        "insert into meta.event (event_key, tenant_id, event_id, source, type, subject, received_at, payload)"
+        " values (gen_random_uuid(), 'acme', gen_random_uuid(), 's', 't', 'x', now(), '{}')",
+        "delete from meta.delivery",
+        "delete from meta.delivery_lane",
+        "update meta.audit set actor = 'somebody else'",
+        "delete from meta.audit",
+        "update meta.subscription_version set version = 0",
+        "delete from meta.ingest_offset",
+        "update meta.dead_letter set published_at = now()",
+        "insert into meta.ingest_offset (cluster_id, topic, partition, sink, next_offset, topic_id)"
+        " values ('c', 't', 0, 'postgres', 0, 'i')",
+        "insert into meta.dead_letter"
+        ' (cluster_id, topic, partition, "offset", sink, tenant_id, headers, stage, reason, fingerprint)'
+        " values ('c', 't', 0, 0, 'postgres', 'acme', '[]', 's', 'r', 'f')",
+        "select pg_logical_emit_message(true, 'outbox', 'forged')",
+    ],
+)
+def test_the_consumer_can_do_no_more_than_it_needs(db: Database, statement: str) -> None:
+    with session(db, "consumer", "acme") as consumer, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        consumer.execute(statement.encode())
+
+
+@pytest.mark.parametrize("table", [*_TENANT_TABLES, "subscription_version", "lane_state"])
+def test_ingest_has_nothing_to_do_with_deliveries(db: Database, table: str) -> None:
+    with session(db, "ingest", "acme") as ingest, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        ingest.execute(f"select * from meta.{table}")
+
+
+@pytest.mark.parametrize("table", [*_TENANT_TABLES, "subscription_version", "ingest_offset"])
+def test_readers_change_nothing_of_the_consumer_s(db: Database, admin: Connection, table: str) -> None:
+    fill(admin, "acme")
+    with session(db, "reader", "acme") as reader, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        reader.execute(f"delete from meta.{table}")
+
+
+def test_ingest_and_consumer_move_their_own_cursors_only(db: Database, admin: Connection) -> None:
+    for sink in ("postgres", "consumer"):
+        admin.execute(
+            "insert into meta.ingest_offset (cluster_id, topic, partition, sink, next_offset, topic_id)"
+            " values ('c', 't', 0, %s, 0, 'i')",
+            [sink],
+        )
+
+    for role, own in (("ingest", "postgres"), ("consumer", "consumer")):
+        with session(db, role) as connection:
+            connection.execute("update meta.ingest_offset set next_offset = next_offset + 1")
+            moved = connection.execute("select sink from meta.ingest_offset where next_offset = 1").fetchall()
+            assert own in {sink for (sink,) in moved}
+    assert admin.execute("select next_offset from meta.ingest_offset").fetchall() == [(1,), (1,)]
+
+
+def test_dead_letters_of_the_consumer_are_published_by_ingest(db: Database) -> None:
+    with session(db, "consumer") as consumer:
+        consumer.execute(
+            "insert into meta.dead_letter"
+            ' (cluster_id, topic, partition, "offset", sink, headers, stage, reason, fingerprint)'
+            " values ('c', 't', 0, 7, 'consumer', '[]', 'propagate', 'why', 'f00d')"
+        )
+    store = PostgresStore(PostgresConfig.from_connection(db.ingest))
+    (letter,) = store.unpublished(10)
+
+    store.mark_published([letter])
+
+    assert (letter.sink, letter.offset) == ("consumer", 7)
+    assert store.unpublished(10) == []
+    store.close()
+
+
+def test_every_change_of_subscriptions_counts_their_version(db: Database, admin: Connection) -> None:
+    def version() -> int:
+        row = admin.execute("select version from meta.subscription_version").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    seen = [version()]
+    with session(db, "consumer") as consumer:
+        for statement in (
+            "insert into meta.subscription (name, tenant_id, match, destination) values ('s', 'acme', '{}', '{}')",
+            "update meta.subscription set enabled = false",
+            "delete from meta.subscription",
+        ):
+            consumer.execute(statement.encode())
+            seen.append(version())
+
+    assert seen == sorted(set(seen))
+
+
+def test_rows_are_read_as_the_triggers_spell_them(db: Database, admin: Connection, messages: Any) -> None:
+    add_incident(
+        admin,
+        title="Zoë \\u0000",
+        opened_at=datetime(2026, 11, 24, 23, 30, 32, 772000, UTC),
+        entity_ids=[uuid4()],
+    )
+    entity = uuid4()
+    admin.execute(
+        "insert into meta.entity (tenant_id, entity_id, qualified_name, type_name, platform, position, content_hash)"
+        " values ('acme', %s, 'q', 'table', 'p', %s, 1)",
+        [entity, uuid4()],
+    )
+    arguments = [["acme"] * 2, ["incident", "entity"], ["inc-1", str(entity)]]
+
+    with session(db, "consumer") as consumer:
+        consumer.execute("set timezone = 'Asia/Kolkata'")
+        rows = consumer.execute(
+            "select kind, columns from meta.read_changed_rows('acme', %s, %s, %s)", arguments
+        ).fetchall()
+        others = consumer.execute(
+            "select * from meta.read_changed_rows('globex', %s, %s, %s)", arguments
+        ).fetchall()
+
+    with session(db, "ingest") as ingest:
+        assert ingest.execute("show timezone").fetchone() == ("UTC",)
+    told = {message["kind"]: message["after"] for message in messages()}
+    assert set(told) == {"incident", "entity"}
+    assert {kind: json.loads(columns) for kind, columns in rows} == {
+        "entity": told["entity"],
+        "incident": {**told["incident"], "opened_at": "2026-11-24T23:30:32.772+00:00"},
+    }
+    assert others == []
+
+
+# ---- upgrade -------------------------------------------------------------------------------------------------------
+
+
+def test_an_upgrade_keeps_rows_cursors_and_leases_and_the_version_before_runs_on_it(
+    isolation: Isolation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = at_revision(isolation, "0001", monkeypatch)
+    owner = uuid4()
+    with session(db, "admin", "acme") as admin:
+        add_incident(admin, title="kept")
+        admin.execute(
+            "insert into meta.ingest_offset (cluster_id, topic, partition, sink, next_offset, topic_id, owner, epoch)"
+            " values ('c', 't', 0, 'postgres', 12, 'i', %s, 3)",
+            [owner],
+        )
+        # what an earlier 0001 did: a delete bore the revision of the change before it
+        admin.execute(
+            "create or replace function meta.bury() returns trigger language plpgsql security definer"
+            " set search_path = pg_catalog, pg_temp as $$ begin"
+            " insert into meta.tombstone (tenant_id, kind, id, revision)"
+            " values (old.tenant_id, tg_table_name, to_jsonb(old) ->> tg_argv[0], old.revision); return null; end $$"
+        )
+
+    assert runner.migrate(db.admin) == runner.head()
+
+    with session(db, "admin", "acme") as admin:
+        assert admin.execute("select title, revision from meta.incident").fetchall() == [("kept", 1)]
+        assert admin.execute(
+            "select next_offset, owner, epoch, reach, write_epoch, write_number from meta.ingest_offset"
+        ).fetchall() == [(12, owner, 3, 0, 0, 0)]
+        admin.execute("delete from meta.incident")
+        assert admin.execute("select revision from meta.tombstone").fetchall() == [(2,)]
+    monkeypatch.setattr(postgres, "SCHEMA_REVISION", 1)
+    before = PostgresStore(PostgresConfig.from_connection(db.ingest))
+    before.ensure_event_days()
+    before.close()
+
+
+def at_revision(isolation: Isolation, revision: str, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """A database as an earlier version migrated it."""
+    db, upgrade = isolation.new_database(), runner.command.upgrade
+    with session(db, "admin") as admin:
+        admin.execute("drop schema meta cascade")
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.command, "upgrade", lambda config, _: upgrade(config, revision))
+        assert runner.migrate(db.admin) == revision
+    return db
+
+
+def test_an_upgrade_that_would_wait_for_somebody_s_transaction_gives_up_and_changes_nothing(
+    isolation: Isolation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = at_revision(isolation, "0001", monkeypatch)
+    sql = (files("airflow_provider_atlan_meta.migrations.versions") / "0002_delivery.sql").read_text()
+    with session(db, "admin") as holder, session(db, "admin") as admin, holder.transaction():
+        holder.execute("lock table meta.ingest_offset in access share mode")
+        with pytest.raises(psycopg.errors.LockNotAvailable), admin.transaction():
+            admin.execute(sql.replace("'25s'", "'100ms'").encode())
+    assert runner.migrate(db.admin) == runner.head()
