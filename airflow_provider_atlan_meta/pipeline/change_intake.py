@@ -70,7 +70,7 @@ class ChangeIntake:
         self._board = board
         self._ledger = ledger
         self._store = store
-        self._capabilities = capabilities
+        self.capabilities = capabilities
         self._in_thread = in_thread
         self._gated = gated
         self._clock = clock
@@ -217,7 +217,7 @@ class ChangeIntake:
         return last.after or {}
 
     def _parts(self, subscription: Subscription, op: str) -> Iterator[tuple[str, LanePolicy]]:
-        capabilities = self._capabilities(subscription.destination.type)
+        capabilities = self.capabilities(subscription.destination.type)
         if capabilities is None:
             yield from _ONE_PART.items()
             return

@@ -323,6 +323,11 @@ class DeliveryCalls:
         held.folded = await fold(destination, tuple([one for one in found.external_ids if one != keep]))
         return held.entry(delivery, "delivered")._replace(scan_seconds=None, change=b"")
 
+    async def ended_within(self, seconds: float) -> None:
+        """Waits for the calls under way, but no longer."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
     async def close(self) -> None:
         """After the last call."""
         for task in list(self._tasks):

@@ -17,6 +17,7 @@ from airflow_provider_atlan_meta.core.errors import TransientError
 from airflow_provider_atlan_meta.core.ports import LogIdentity
 from airflow_provider_atlan_meta.pipeline.delivery_calls import DeliveryCalls
 from airflow_provider_atlan_meta.pipeline.lane_board import HeldLane, HeldPartition, LaneBoard, TakenWrite
+from airflow_provider_atlan_meta.pipeline.wakes import Wake
 
 T = TypeVar("T")
 InThread = Callable[[Callable[[], T]], Awaitable[T]]
@@ -59,7 +60,7 @@ class DeliveryWriter:
         self._in_thread = in_thread
         self._told = told
         self._clock = clock
-        self._wake = asyncio.Event()
+        self._wake, self._urgent, self._never = Wake(), Wake(), Wake()
         self._claims: list[tuple[HeldLane, DeliveryEntry, asyncio.Future[int | None]]] = []
         self._is_ending = False
         self._touched: list[HeldLane] = []
@@ -67,12 +68,15 @@ class DeliveryWriter:
         self.calls: DeliveryCalls | None = None
 
     def wake(self) -> None:
+        """There is something to tell."""
         self._wake.set()
+        if self._is_urgent():
+            self._urgent.set()
 
     def end(self) -> None:
         """``run`` returns after the write it is in."""
         self._is_ending = True
-        self._wake.set()
+        self.wake()
 
     async def written(self) -> None:
         """Returns when everything there is to tell now is in the ledger."""
@@ -100,19 +104,13 @@ class DeliveryWriter:
             await self.write()
 
     async def _news(self) -> None:
-        at = min(
-            map(self._renew_at, self._board.partitions.values()), default=self._clock() + self._policy.renew
-        )
-        waits = max(0.05, at - self._clock())
-        # not wait_for: before Python 3.12 it may swallow a cancellation
-        try:
-            async with asyncio.timeout(waits):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        if not (self._claims or self._is_ending) and self._gathered() < self._policy.full:
-            await asyncio.sleep(self._policy.linger)
-        self._wake.clear()
+        partitions, now = self._board.partitions.values(), self._clock()
+        at = min(map(self._renew_at, partitions), default=now + self._policy.renew)
+        if await self._wake.wait(max(0.05, at - now)) and not self._is_urgent():
+            await self._urgent.wait(self._policy.linger)
+
+    def _is_urgent(self) -> bool:
+        return bool(self._claims) or self._is_ending or self._gathered() >= self._policy.full
 
     def _gathered(self) -> int:
         return sum(len(partition.entries) for partition in self._board.partitions.values())
@@ -196,7 +194,7 @@ class DeliveryWriter:
                 if self._clock() + _RETRY_SECONDS >= min(until, default=0.0):
                     raise
                 self._suspend(True)
-                await asyncio.sleep(_RETRY_SECONDS)
+                await self._never.wait(_RETRY_SECONDS)
             else:
                 self._suspend(False)
                 return answer

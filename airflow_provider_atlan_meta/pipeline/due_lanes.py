@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 from airflow_provider_atlan_meta.core.changes import decode_change
@@ -12,16 +10,18 @@ from airflow_provider_atlan_meta.core.deliveries import DeliveryLedger, DueLane,
 from airflow_provider_atlan_meta.core.lanes import ClaimUse, Delivery, LanePolicy
 from airflow_provider_atlan_meta.core.ports import LogIdentity
 from airflow_provider_atlan_meta.core.routing import Subscription
-from airflow_provider_atlan_meta.core.sending import Capabilities
+from airflow_provider_atlan_meta.pipeline.change_intake import ChangeIntake
 from airflow_provider_atlan_meta.pipeline.delivery_calls import DeliveryCalls
 from airflow_provider_atlan_meta.pipeline.delivery_writer import DeliveryWriter
 from airflow_provider_atlan_meta.pipeline.lane_board import HeldLane, LaneBoard, TakenWrite, Told
+from airflow_provider_atlan_meta.pipeline.wakes import Wake
 
 # Lanes and deliveries of a lane that are brought back at once: what a drain holds in memory is bounded by both.
 _LANES, _DELIVERIES, _SCANS = 200, 200, 20
 # An owner before us may have put something off that we have not heard of.
 _LOOK_SECONDS = 10.0
 _SCAN_AGAIN_SECONDS = 60.0
+_STRAY_SECONDS = 3600.0
 
 
 class DueLanes:
@@ -37,7 +37,7 @@ class DueLanes:
         ledger: DeliveryLedger,
         writer: DeliveryWriter,
         calls: DeliveryCalls,
-        capabilities: Callable[[str], Capabilities | None],
+        intake: ChangeIntake,
         *,
         in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
         clock: Callable[[], float],
@@ -47,10 +47,10 @@ class DueLanes:
         self._ledger = ledger
         self._writer = writer
         self._calls = calls
-        self._capabilities = capabilities
+        self._intake = intake
         self._in_thread = in_thread
         self._clock = clock
-        self._wake = asyncio.Event()
+        self._wake = Wake()
         self._next_at = 0.0
         # a bounded run ends when it has had what was due when it began
         self.is_through = False
@@ -79,7 +79,6 @@ class DueLanes:
     async def run(self) -> None:
         """For ever."""
         while True:
-            self._wake.clear()
             now = self._clock()
             if now >= self._next_at:
                 self._next_at = now + _LOOK_SECONDS
@@ -88,11 +87,8 @@ class DueLanes:
                 else:
                     self.is_through = True
                     await self._scan()
-                await asyncio.sleep(0)
-                continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._next_at - now):
-                    await self._wake.wait()
+            else:
+                await self._wake.wait(self._next_at - now)
 
     async def _look(self) -> bool:
         """Whether there may be more at once."""
@@ -106,6 +102,8 @@ class DueLanes:
             due: tuple[DueLane, ...] = await self._in_thread(
                 lambda: self._ledger.due(self._log, partitions, lanes=room, deliveries=_DELIVERIES)
             )
+            if not all(map(self._is_wanted, due)):
+                await self._intake.load_subscriptions()
             resumed = [held for one in due if (held := self._resumed(one)) is not None]
             if due:
                 # a drain that dies must be found unsure by whoever comes next
@@ -116,13 +114,17 @@ class DueLanes:
             board.pins -= 1
         return len(due) == room and bool(resumed)
 
+    def _is_wanted(self, due: DueLane) -> bool:
+        subscription = self._board.subscriptions.get(due.row.key.subscription)
+        return subscription is not None and subscription.enabled
+
     def _resumed(self, due: DueLane) -> HeldLane | None:
         partition = self._board.partitions.get(due.partition)
         if partition is None or due.row.key in self._board.lanes:
             return None
         subscription = self._board.subscriptions.get(due.row.key.subscription)
         policy = self._policy(subscription, due.row.key.part)
-        if subscription is None or policy is None or not subscription.enabled:
+        if subscription is None or policy is None or not self._is_wanted(due):
             partition.stray.append(_stray(due.row))
             return None
         held = HeldLane(
@@ -142,7 +144,7 @@ class DueLanes:
     def _policy(self, subscription: Subscription | None, part: str) -> LanePolicy | None:
         if subscription is None:
             return None
-        capabilities = self._capabilities(subscription.destination.type)
+        capabilities = self._intake.capabilities(subscription.destination.type)
         return None if capabilities is None else capabilities.parts.get(part)
 
     async def _scan(self) -> None:
@@ -168,11 +170,12 @@ class DueLanes:
 
 
 def _stray(row: LaneRow) -> LaneEntry:
-    """Stays as it is and is not asked for again, until its subscription is there or enabled."""
+    """Stays as it is until its subscription is applied again, which makes it due; or is looked at much later."""
     return LaneEntry(
         key=row.key,
         seen=row.seen,
         is_parked=row.is_parked,
         parks=row.parks,
+        due_seconds=_STRAY_SECONDS,
         unsure_seconds=row.unsure_seconds,
     )

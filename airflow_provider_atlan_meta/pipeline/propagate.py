@@ -137,7 +137,7 @@ class Propagation:
                 ):
                     await self._step(run, min(self._policy.batch_records, limits.max_records - run.records))
                 else:
-                    await asyncio.sleep(0.01)
+                    await run.progress.wait(0.05)
         others = owned_by(identity, taken.foreign, bounds, self._owner, self._policy.lease_seconds)
         lag = sum(max(0, (one.end or 0) - one.offsets.position) for one in held.values())
         return PropagateOutcome.of(
@@ -255,6 +255,7 @@ class Propagation:
         if run is None:
             return
         run.due.noted(taken)
+        run.progress.set()
         run.lost.update(dict.fromkeys(lost, TAKEN_OVER))
         run.is_assigned = run.is_assigned and not lost
         for one in taken:
@@ -283,10 +284,8 @@ class Propagation:
     async def _finish(self, run: Run) -> None:
         """No call begins any more; those under way end and are written."""
         run.calls.is_stopping = True
-        until = self._clock() + self._policy.stop_seconds
-        while run.calls.under_way and self._clock() < until:
-            run.check()
-            await asyncio.sleep(0.01)
+        await run.calls.ended_within(self._policy.stop_seconds)
+        run.check()
         looking, writing, *others = run.workers
         await self._stop([looking])
         run.writer.end()

@@ -16,6 +16,7 @@ from airflow_provider_atlan_meta.pipeline.due_lanes import DueLanes
 from airflow_provider_atlan_meta.pipeline.endpoints import Destinations
 from airflow_provider_atlan_meta.pipeline.lane_board import LaneBoard, TakenWrite
 from airflow_provider_atlan_meta.pipeline.outcomes import PartitionRange
+from airflow_provider_atlan_meta.pipeline.wakes import Wake
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Run:
     lost: dict[int, str] = field(default_factory=dict)
     parked: set[LaneKey] = field(default_factory=set)
     workers: list[asyncio.Task[None]] = field(default_factory=list)
+    progress: Wake = field(default_factory=Wake)
     is_assigned: bool = False
 
     def check(self) -> None:
@@ -113,25 +115,10 @@ def new_run(identity: LogIdentity, ports: Ports, policy: PropagatePolicy, hooks:
         clock=hooks.clock,
     )
     writer.calls = calls
+    threaded: dict[str, Any] = {"in_thread": hooks.in_thread, "clock": hooks.clock}
     capabilities = ports.destinations.capabilities
     intake = ChangeIntake(
-        identity,
-        board,
-        ports.ledger,
-        ports.subscriptions,
-        capabilities,
-        in_thread=hooks.in_thread,
-        gated=hooks.gated,
-        clock=hooks.clock,
+        identity, board, ports.ledger, ports.subscriptions, capabilities, gated=hooks.gated, **threaded
     )
-    due = DueLanes(
-        identity,
-        board,
-        ports.ledger,
-        writer,
-        calls,
-        capabilities,
-        in_thread=hooks.in_thread,
-        clock=hooks.clock,
-    )
+    due = DueLanes(identity, board, ports.ledger, writer, calls, intake, **threaded)
     return Run(identity, board, calls, writer, intake, due)

@@ -221,7 +221,8 @@ class _Lane:
         leases = PostgresLedger(
             deliveries.session, self.owner, sink=SINK, lease_seconds=self.policy.lease_seconds
         )
-        subscriptions = PostgresSubscriptions(self.postgres)
+        actor = f"atlan-meta {self.owner.label}"[:63]
+        subscriptions = PostgresSubscriptions(self.postgres, application_name=actor)
         ports = Ports(log, leases, deliveries, subscriptions, _Destinations(self.connections))
         engine = Propagation(ports=ports, owner=self.owner, policy=self.policy, listener=self.listener)
         try:

@@ -1,0 +1,26 @@
+"""Waiting for something to happen, but not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Wake:
+    """One event loop's own. A ``set`` that nobody waits for is kept for the next ``wait``."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """False: the time is over."""
+        # not wait_for: before Python 3.12 it may swallow a cancellation
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
