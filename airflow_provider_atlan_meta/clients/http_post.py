@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from functools import cache
 from urllib.parse import quote, urlsplit
 
 from aiohappyeyeballs import start_connection
@@ -55,9 +56,7 @@ class PostEndpoint:
         self._host = parts.hostname or ""
         is_tls = parts.scheme == "https"
         self._port = parts.port or (443 if is_tls else 80)
-        self._tls = (tls or ssl.create_default_context()) if is_tls else None
-        if self._tls is not None:
-            self._tls.set_alpn_protocols(["http/1.1"])
+        self._tls = (tls or _usual_tls()) if is_tls else None
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         every = {"host": _host_header(self._host, parts.port)} | dict(headers)
         self._head = f"POST {quote(target, safe=_TARGET)} HTTP/1.1\r\n{_lines(every)}"
@@ -273,6 +272,12 @@ class _Connection(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             unknown = SendOutcome(result="unknown", detail=f"no answer ({why})")
             self._answer.set_result(self._outcome or unknown)
+
+
+@cache
+def _usual_tls() -> ssl.SSLContext:
+    """The system's authorities: tens of milliseconds to read, so once for all endpoints."""
+    return ssl.create_default_context()
 
 
 def _host_header(host: str, port: int | None) -> str:
