@@ -22,6 +22,7 @@ from airflow_provider_atlan_meta.pipeline.lane_board import HeldLane, LaneBoard,
 
 # While lanes wait their time is looked at this often.
 _TICK_SECONDS = 1.0
+_TOO_EARLY = 425
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,8 @@ class DeliveryCalls:
         """Puts the lane where it belongs: in a queue, on a timer, or away."""
         if held.is_queued or held.lane.state.in_flight or self._board.lanes.get(held.key) is not held:
             return
+        if self._waits_for_main(held):
+            return
         now = self._clock()
         step = held.lane.peek(now)
         if step.action == "wait" and step.at - now <= held.lane.policy.retries:
@@ -97,6 +100,23 @@ class DeliveryCalls:
             self._put_away(held, now)
         else:
             self._enqueue(held, step, now)
+
+    def _waits_for_main(self, held: HeldLane) -> bool:
+        """For what the main part is about to make; it says when it is through, or parks."""
+        if held.key.part == MAIN or held.external_id:
+            return False
+        main = self._board.lanes.get(held.key._replace(part=MAIN))
+        return main is not None and not main.lane.state.is_parked and main.has_work
+
+    def _consider_all(self, held: HeldLane) -> None:
+        """The lane, and the parts that wait for it."""
+        self.consider(held)
+        endpoint = self._endpoints.get(held.subscription.destination)
+        if held.key.part == MAIN and endpoint is not None:
+            for part in endpoint.capabilities.parts:
+                other = self._board.lanes.get(held.key._replace(part=part))
+                if other is not None and other is not held:
+                    self.consider(other)
 
     def _put_away(self, held: HeldLane, now: float) -> None:
         """The ledger keeps it until it is due."""
@@ -148,7 +168,7 @@ class DeliveryCalls:
         held.detail = why
         held.lane.put_off(self._clock(), seconds, is_throttled=is_throttled)
         self._collect(held)
-        self.consider(held)
+        self._consider_all(held)
 
     # ---- who may call --------------------------------------------------------------------------------------------
 
@@ -226,7 +246,7 @@ class DeliveryCalls:
             limit.running -= 1
             self._collect(held)
             self._pump(limit)
-            self.consider(held)
+            self._consider_all(held)
 
     async def _begin(self, held: HeldLane, limit: Limit, destination: Destination) -> None:
         lane = held.lane
@@ -347,7 +367,10 @@ def _answer_of(outcome: SendOutcome, capabilities: Capabilities) -> tuple[Answer
     """What the lane is told, and how long it has to wait at least."""
     wait = outcome.retry_after or 0.0
     if outcome.result == "retry":
-        throttled = capabilities.sends_state and outcome.retry_after is not None
+        # too early is no matter of how many calls
+        throttled = (
+            capabilities.sends_state and outcome.retry_after is not None and outcome.status != _TOO_EARLY
+        )
         return (Answer.THROTTLED if throttled else Answer.FAILED), wait
     if outcome.result == "blocked":
         return Answer.FAILED, max(wait, RETRY_SECONDS)

@@ -234,7 +234,7 @@ class Propagation:
         """One look at the log, and what it gave into the lanes."""
         partitions = run.board.partitions
         if run.board.open_changes >= self._policy.open_changes:
-            await asyncio.wait([asyncio.ensure_future(run.writer.written())], timeout=1.0)
+            await run.progress.wait(1.0)
             return
         if not run.is_assigned:
             positions = {p: one.offsets.end for p, one in partitions.items() if not one.is_read}

@@ -163,6 +163,20 @@ def test_an_incident_is_one_message_updated_in_place_with_its_history_in_the_thr
     assert {one.root for one in made[1:]} == {made[0].external_id}
 
 
+def test_a_history_that_comes_with_its_incident_waits_for_the_message_and_keeps_every_step() -> None:
+    world = World.of(subscription("s", "chat"))
+    world.tell(*[change("inc-1", revision, status=str(revision)) for revision in (1, 2, 3)])
+
+    world.drain()
+
+    assert [(one.part, one.shows.change.revision) for one in world.destination("chat-s").made] == [
+        ("", 3),
+        ("thread", 2),
+        ("thread", 3),
+    ]
+    assert len(world.destination("chat-s").called) == 5
+
+
 def test_a_post_whose_answer_was_lost_is_found_and_not_made_again() -> None:
     world = World.of(subscription("s", "chat"))
     world.destination("chat-s").lose_next_answer()
