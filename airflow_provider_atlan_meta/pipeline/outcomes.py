@@ -85,7 +85,11 @@ class IngestOutcome:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe and small: fit for an XCom."""
-        return {**asdict(self), "owned_by": {str(p): label for p, label in self.owned_by.items()}}
+        document = {**asdict(self), "owned_by": {str(p): label for p, label in self.owned_by.items()}}
+        for part in document["ranges"]:
+            # nothing is delivered on this side
+            del part["deliveries"]
+        return document
 
 
 @dataclass(frozen=True, kw_only=True)
