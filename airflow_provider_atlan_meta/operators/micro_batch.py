@@ -87,6 +87,7 @@ class MicroBatch:
         try:
             self._refuse_unknown_params()
             outcome = work(self._lease_owner())
+            self._check_stopping()
         except BaseException as error:
             self._leave_reason(error)
             raise
@@ -96,8 +97,15 @@ class MicroBatch:
         return outcome
 
     def report(self, part: PartitionRange) -> None:
-        """Called after each commit: what the log says happened has happened."""
+        """Called after each commit: what the log says happened has happened. Ends the work when the task is to stop."""
+        self.note(part)
+        self._check_stopping()
+
+    def note(self, part: PartitionRange) -> None:
+        """As ``report``, for work that ends by itself when the task is to stop."""
         self._log_range("committed", part)
+
+    def _check_stopping(self) -> None:
         if self._is_stopping():
             raise TransientError("Airflow told the task to stop; everything committed so far is kept")
 

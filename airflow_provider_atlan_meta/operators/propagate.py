@@ -97,7 +97,8 @@ class PropagateOperator(BaseOperator):
             postgres=connection_info(self.postgres_conn_id),
             connections=connection_info,
             owner=owner,
-            report=batch.report,
+            report=batch.note,
+            stopped=lambda: self._told_to_stop,
         )
 
     def _request(self) -> PropagateRequest:

@@ -18,7 +18,7 @@ from airflow_provider_atlan_meta.core.lanes import Answer, Delivery, LaneStep
 from airflow_provider_atlan_meta.core.sending import Capabilities, Destination, Outgoing, SendOutcome
 from airflow_provider_atlan_meta.pipeline.doubles import fold, look_up
 from airflow_provider_atlan_meta.pipeline.endpoints import RETRY_SECONDS, Destinations, Endpoints, Limit
-from airflow_provider_atlan_meta.pipeline.lane_board import HeldLane, LaneBoard, Told
+from airflow_provider_atlan_meta.pipeline.lane_board import NO_ID, HeldLane, LaneBoard, Told
 
 # While lanes wait their time is looked at this often.
 _TICK_SECONDS = 1.0
@@ -154,9 +154,13 @@ class DeliveryCalls:
         if delivery is None or delivery.change is None:
             raise RuntimeError("a call without a change")
         told: Told = delivery.change
-        name = held.key.subscription if held.key.part == MAIN else f"{held.key.subscription}.{held.key.part}"
+        identity = delivery.delivery_id
+        if identity is NO_ID:
+            key = held.key
+            name = key.subscription if key.part == MAIN else f"{key.subscription}.{key.part}"
+            identity = delivery_id(told.event.change_id, name)
         return Outgoing(
-            delivery_id=str(delivery_id(told.event.change_id, name)),
+            delivery_id=str(identity),
             subscription=held.key.subscription,
             part=held.key.part,
             change=told.event,
@@ -239,8 +243,10 @@ class DeliveryCalls:
 
     async def _run(self, held: HeldLane, limit: Limit) -> None:
         try:
-            destination = await limit.endpoint.enter()
-            await self._begin(held, limit, destination)
+            if limit.endpoint.destination is None:
+                self._put_off(held, RETRY_SECONDS, limit.endpoint.trouble)
+            else:
+                await self._begin(held, limit, await limit.endpoint.enter())
         finally:
             self.ended += 1
             limit.running -= 1
@@ -285,6 +291,8 @@ class DeliveryCalls:
             breaker.failed(now)
         else:
             breaker.succeeded()
+        if outcome.result == "blocked":
+            self._endpoints.retire(limit.endpoint)
         answer, retry_after = _answer_of(outcome, capabilities)
         if outcome.result == "retry" and outcome.retry_after:
             limit.not_before = max(limit.not_before, now + outcome.retry_after)

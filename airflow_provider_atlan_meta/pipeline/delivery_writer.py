@@ -110,10 +110,9 @@ class DeliveryWriter:
             await self._urgent.wait(self._policy.linger)
 
     def _is_urgent(self) -> bool:
-        return bool(self._claims) or self._is_ending or self._gathered() >= self._policy.full
-
-    def _gathered(self) -> int:
-        return sum(len(partition.entries) for partition in self._board.partitions.values())
+        # asked at every call's end: what calls did not make may wait for its few milliseconds
+        ended = self.calls.ended if self.calls else 0
+        return bool(self._claims) or self._is_ending or ended >= self._policy.full
 
     def _renew_at(self, partition: HeldPartition) -> float:
         return partition.lease_until - self._policy.lease + self._policy.renew

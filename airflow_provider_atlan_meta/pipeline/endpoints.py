@@ -36,6 +36,7 @@ class Endpoint:
     :ivar trouble: why there is no ``destination``; asked again from ``retry_at`` on.
     """
 
+    spec: DestinationSpec
     capabilities: Capabilities
     breaker: Breaker
     destination: Destination | None = None
@@ -43,6 +44,7 @@ class Endpoint:
     retry_at: float = 0.0
     entering: asyncio.Lock = field(default_factory=asyncio.Lock)
     is_entered: bool = False
+    retired: list[Destination] = field(default_factory=list)
     limits: dict[str, Limit] = field(default_factory=dict)
 
     async def enter(self) -> Destination:
@@ -57,6 +59,9 @@ class Endpoint:
                 if not self.is_entered:
                     await self.destination.__aenter__()
                     self.is_entered = True
+                    # of the last one calls may still be under way
+                    while len(self.retired) > 1:
+                        await self.retired.pop(0).__aexit__(None, None, None)
         return self.destination
 
     def limit(self, name: str) -> Limit:
@@ -117,14 +122,27 @@ class Endpoints:
             capabilities = self._destinations.capabilities(spec.type)
             if capabilities is None:
                 return None
-            found = self._known[key] = Endpoint(capabilities, Breaker(self._policy))
+            found = self._known[key] = Endpoint(spec, capabilities, Breaker(self._policy))
         if found.destination is None and self._clock() >= found.retry_at:
-            try:
-                found.destination = self._destinations.open(spec)
-            except ConfigurationError as error:
-                # of this connection alone: the others go on
-                found.trouble, found.retry_at = str(error)[:500], self._clock() + RETRY_SECONDS
+            found.destination = self._opened(found)
         return found
+
+    def _opened(self, endpoint: Endpoint) -> Destination | None:
+        try:
+            return self._destinations.open(endpoint.spec)
+        except ConfigurationError as error:
+            # of this connection alone: the others go on
+            endpoint.trouble, endpoint.retry_at = str(error)[:500], self._clock() + RETRY_SECONDS
+            return None
+
+    def retire(self, endpoint: Endpoint) -> None:
+        """It was refused: perhaps its connection was changed. Now and then it is opened anew, from the connection."""
+        now = self._clock()
+        if endpoint.destination is not None and endpoint.is_entered and now >= endpoint.retry_at:
+            endpoint.retry_at = now + RETRY_SECONDS
+            endpoint.retired.append(endpoint.destination)
+            endpoint.is_entered = False
+            endpoint.destination = self._opened(endpoint)
 
     def open_breakers(self) -> Iterator[str]:
         """Connections that nobody calls at the moment."""
@@ -135,5 +153,7 @@ class Endpoints:
     async def close(self) -> None:
         for endpoint in self._known.values():
             if endpoint.is_entered and endpoint.destination is not None:
-                await endpoint.destination.__aexit__(None, None, None)
+                endpoint.retired.append(endpoint.destination)
+            for destination in endpoint.retired:
+                await destination.__aexit__(None, None, None)
         self._known.clear()

@@ -179,14 +179,14 @@ def _state_of(row: LaneRow, now: float, *, is_drain: bool) -> LaneState:
         not_before=0.0 if is_drain or not row.is_parked else now + (row.due_seconds or 0.0),
     )
     if last is not None:
-        state.last = Delivery(_NO_ID, last.revision, Told(last, row.last))
+        state.last = Delivery(NO_ID, last.revision, Told(last, row.last))
     if claim is not None:
         state.claim = Claim(Delivery(claim.delivery_id, 0), claim.attempt, now - claim.age_seconds)
     return state
 
 
 # the id of a delivery that is in the ledger: a closing send computes it anew
-_NO_ID = UUID(int=0)
+NO_ID = UUID(int=0)
 
 
 class TakenWrite(NamedTuple):

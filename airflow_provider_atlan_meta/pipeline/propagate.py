@@ -112,9 +112,12 @@ class Propagation:
             topic=identity.topic, records=lag, ranges=tuple(ranges), owned_by=others, lag=lag, dry_run=True
         )
 
-    async def drain(self, limits: DrainLimits) -> PropagateOutcome:
+    async def drain(
+        self, limits: DrainLimits, stopped: Callable[[], bool] = lambda: False
+    ) -> PropagateOutcome:
         """From the ledger to the last stable offset at the start, and what is parked and due, within ``limits``.
 
+        :param stopped: ends it early, with everything that was sent written down.
         :raises TransientError: try again (``retry_after``). :raises TerminalError: ledger and log do not fit together.
         """
         started = self._clock()
@@ -129,7 +132,7 @@ class Propagation:
                 self._hold(run, lease, started).end = bounds[lease.partition][1]
             held = dict(run.board.partitions)
             await self._start(run)
-            while not self._is_through(run, limits, started):
+            while not (stopped() or self._is_through(run, limits, started)):
                 run.check()
                 has_room = run.records < limits.max_records
                 if has_room and any(

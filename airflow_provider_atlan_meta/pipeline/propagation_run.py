@@ -38,7 +38,7 @@ class PropagatePolicy:
     """
 
     batch_records: int = 500
-    open_changes: int = 10_000
+    open_changes: int = 2_000
     lease_seconds: float = 30.0
     max_partitions: int | None = None
     stop_seconds: float = 12.0

@@ -73,6 +73,7 @@ def propagate_once(
     request: PropagateRequest,
     owner: LeaseOwner,
     report: Callable[[PartitionRange], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> PropagateOutcome:
     """From the ledger to the topic's end at the start of the call, and what is parked and due, within the limits.
 
@@ -81,6 +82,7 @@ def propagate_once(
 
     :param postgres: as role meta_consumer. :param connections: id -> connection of a destination.
     :param report: hears of every written range, as it happens.
+    :param stopped: ends the call early, with everything that was sent written down.
     :raises TransientError: repeat the call; ``retry_after`` says when, if it is known.
     :raises TerminalError: repeating does not help; the text names the cure.
     """
@@ -99,7 +101,7 @@ def propagate_once(
         if request.dry_run:
             return engine.look()
         limits = DrainLimits(max_records=request.max_records, max_seconds=request.max_seconds)
-        return _run(engine.drain(limits))
+        return _run(engine.drain(limits, stopped))
 
 
 class ConsumerService:

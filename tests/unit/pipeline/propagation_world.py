@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -103,6 +103,7 @@ class World:
     states: list[str] = field(default_factory=list)
     policy: PropagatePolicy | None = None
     answers: list[Answer] = field(default_factory=list)
+    opened: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.topic = MemoryTopic("meta.changes.v1", partitions=self.partitions)
@@ -118,6 +119,7 @@ class World:
         return CAPABILITIES.get(kind)
 
     def open(self, spec: DestinationSpec) -> Destination:
+        self.opened.append(spec.conn_id)
         if spec.conn_id in self.missing:
             raise ConfigurationError(f"connection {spec.conn_id!r} is not defined")
         return self.destination(spec.conn_id)
@@ -157,11 +159,11 @@ class World:
             listener=Listener(delivered=lambda entry: self.states.append(entry.state)),
         )
 
-    def drain(self, **limits: Any) -> PropagateOutcome:
+    def drain(self, stopped: Callable[[], bool] = lambda: False, **limits: Any) -> PropagateOutcome:
         """One bounded run of a new owner."""
         engine = self.consumer()
         try:
-            return run(engine.drain(DrainLimits(**{"max_seconds": 5.0, **limits})))
+            return run(engine.drain(DrainLimits(**{"max_seconds": 5.0, **limits}), stopped))
         finally:
             engine.close()
 

@@ -148,6 +148,28 @@ def test_a_connection_that_is_missing_parks_its_lanes_alone() -> None:
     assert world.cursor == 1
 
 
+def test_a_refused_endpoint_is_opened_anew_so_that_a_changed_secret_is_used() -> None:
+    world = World.of()
+    world.destination().answer_next(401)
+    world.tell(change("inc-1", 1), change("inc-2", 1))
+
+    world.drain()
+
+    assert world.opened.count("hook-all") == 2
+
+
+def test_a_run_that_is_told_to_stop_writes_down_everything_it_has_sent() -> None:
+    world = World.of()
+    world.tell(*[change(f"inc-{number}", 1) for number in range(300)])
+
+    world.drain(stopped=lambda: len(world.destination().called) > 100)
+    sent = len(world.destination().called)
+    world.drain()
+
+    assert 100 < sent < 300
+    assert len(world.destination().called) == 300
+
+
 # ---- claim first -----------------------------------------------------------------------------------------------------
 
 
