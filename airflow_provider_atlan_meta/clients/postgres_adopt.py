@@ -34,7 +34,7 @@ _FORGET = (
 )
 _BEGIN_ANEW = """
 update meta.ingest_offset o
-   set cluster_id = %(cluster)s, topic_id = %(topic_id)s, epoch = epoch + 1, expires_at = '-infinity',
+   set cluster_id = %(cluster)s, topic_id = %(topic_id)s, epoch = epoch + 1, expires_at = '-infinity', reach = 0,
        next_offset = coalesce((select k.o from unnest(%(partitions)s::int[], %(offsets)s::bigint[]) k (p, o)
                                 where k.p = o.partition), 0)
  where topic = %(topic)s and sink = %(sink)s and (cluster_id, topic_id) <> (%(cluster)s, %(topic_id)s)"""

@@ -424,6 +424,28 @@ def test_every_change_of_subscriptions_counts_their_version(db: Database, admin:
     assert seen == sorted(set(seen))
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select * from unnest(array['acme'], array['incident'], array['inc-1']) s (tenant_id, kind, id)"
+        " join meta.lane_state l on l.tenant_id = s.tenant_id and l.kind = s.kind and l.id = s.id",
+        "select * from meta.delivery d join meta.lane_state l on l.tenant_id = d.tenant_id and l.kind = d.kind"
+        " and l.id = d.id and l.subscription = d.subscription and l.part = d.part"
+        " where d.scan_at <= now() order by d.scan_at limit 10",
+        "update meta.delivery t set scan_at = null from unnest(array[gen_random_uuid()]) d (delivery_id)"
+        " where t.delivery_id = d.delivery_id",
+    ],
+)
+def test_what_the_consumer_asks_while_tables_are_empty_does_not_read_all_of_them_later(
+    db: Database, query: str
+) -> None:
+    with session(db, "consumer") as consumer:
+        plan = "\n".join(line for (line,) in consumer.execute(b"explain " + query.encode()).fetchall())
+
+    assert "Seq Scan" not in plan
+    assert "Hash Join" not in plan
+
+
 def test_rows_are_read_as_the_triggers_spell_them(db: Database, admin: Connection, messages: Any) -> None:
     add_incident(
         admin,

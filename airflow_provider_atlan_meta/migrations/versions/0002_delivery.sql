@@ -3,6 +3,13 @@
 -- Longer than any transaction of ours may take (20 s): who waits longer than this is in somebody else's way.
 set local lock_timeout = '25s';
 
+-- The consumer asks for rows by their keys only. A plan that was made while a table was empty must not read all of it later.
+alter role meta_consumer set enable_seqscan = off;
+alter role meta_consumer set enable_hashjoin = off;
+alter role meta_consumer set enable_mergejoin = off;
+-- before PostgreSQL 18 a scan that cannot be helped is reckoned so dear that it would be compiled
+alter role meta_consumer set jit = off;
+
 set role meta_owner;
 
 -- What the consumer has sent beyond the cursor, and which write under this lease was the last.
