@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 
 from airflow_provider_atlan_meta.clients.prometheus import PrometheusMetrics
@@ -27,6 +28,8 @@ class _Telling:
         self._metrics = metrics
         self._type_of = type_of
         self._log = get_logger("atlan_meta.consumer")
+        # not asked of structlog: its answer costs more than the sending of a webhook
+        self._is_loud = logging.getLogger("atlan_meta.consumer").isEnabledFor(logging.DEBUG)
         self._open: set[str] = set()
 
     def batch(self, part: PartitionRange) -> None:
@@ -52,6 +55,8 @@ class _Telling:
             self._metrics.count(
                 "atlan_meta_consumer_deliveries_total", self._type_of(key.subscription), entry.state
             )
+        if not self._is_loud:
+            return
         self._log.debug(
             "delivery written",
             stage="consumer",
