@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
+from airflow_provider_atlan_meta.sandbox.expected_rows import Webhook, expected_incident, subject_of
 from airflow_provider_atlan_meta.sandbox.received_calls import Call
 from airflow_provider_atlan_meta.sandbox.told_changes import ReadChange
 from airflow_provider_atlan_meta.testing.manifest import SentPost
@@ -42,7 +43,8 @@ class Hop:
 class HopBoard:
     """Joins what readers of each hop see, in whatever order they see it.
 
-    Answers, records and rows belong together by event id, everything behind a row by the incident's revision.
+    Answers, records and rows belong together by event id, everything behind a row by the incident's revision: which
+    one a webhook made follows from those before it.
     """
 
     def __init__(self) -> None:
@@ -50,26 +52,31 @@ class HopBoard:
         self._hops: deque[Hop] = deque(maxlen=_SHOWN)
         self._places: dict[str, deque[str]] = defaultdict(deque)
         self._rows: dict[str, deque[dict[str, Any]]] = defaultdict(deque)
-        self._revisions: dict[tuple[str, str], int] = {}
+        self._told: dict[tuple[str, str], list[Webhook]] = defaultdict(list)
         self._change_ids: dict[Revision, str] = {}
         self._seen: dict[tuple[str, str], float] = {}
 
     def on_post(self, post: SentPost) -> None:
         with self._guard:
-            self._hops.append(Hop(post))
+            self._hops.append(Hop(post, revision=self._revision(post)))
+
+    def _revision(self, post: SentPost) -> Revision | None:
+        """What the post makes of its incident; None: nothing."""
+        if not post.accepted or (incident := subject_of(post.tenant, post.body)).startswith("event:"):
+            return None
+        told = self._told[post.tenant, incident]
+        told.append(Webhook(post.tenant, post.body, int(post.sent_at * 1000)))
+        causes = expected_incident(told).causes
+        return (post.tenant, incident, len(causes)) if causes[-1] == len(told) - 1 else None
 
     def on_record(self, event_id: str, place: str) -> None:
         with self._guard:
             self._places[event_id].append(place)
 
     def on_row(self, row: dict[str, Any]) -> None:
-        """:param row: an event with its incident as it is now; the one that raised its revision made it."""
+        """:param row: an event with its incident as it is now."""
         with self._guard:
-            key = row["tenant"], row["subject"]
-            made = row["revision"] and row["revision"] > self._revisions.get(key, 0) and not row["duplicate"]
-            if made:
-                self._revisions[key] = row["revision"]
-            self._rows[row["event_id"]].append(row | {"made": bool(made)})
+            self._rows[row["event_id"]].append(row)
 
     def on_change(self, change: ReadChange) -> None:
         told = change.told
@@ -116,17 +123,15 @@ class HopBoard:
     @staticmethod
     def _fill_row(hop: Hop, row: dict[str, Any]) -> None:
         hop.row = _milliseconds(row["committed_at"] - hop.post.sent_at)
-        if row["made"]:
-            hop.revision = row["tenant"], row["subject"], row["revision"]
-        hop.incident = (
-            "said before: changes nothing"
-            if row["duplicate"]
-            else "kept as an event"
-            if not row["revision"]
-            else f"{row['status']}, {row['severity']}, revision {row['revision']}"
-            if row["made"]
-            else f"changes nothing of revision {row['revision']}"
-        )
+        if row["duplicate"]:
+            hop.incident = "said before: changes nothing"
+        elif not row["revision"]:
+            hop.incident = "kept as an event"
+        elif hop.revision is None:
+            hop.incident = "changes nothing"
+        else:
+            made, now = hop.revision[2], f"{row['status']}, {row['severity']}, revision {row['revision']}"
+            hop.incident = now if made == row["revision"] else f"revision {made}; now {now}"
 
     def __rich__(self) -> Table:
         table = Table(

@@ -15,14 +15,15 @@ from airflow_provider_atlan_meta.testing.manifest import SentPost
 CHANGE = "3f1c1c2e-5a0b-4c55-9c1d-0a6b7e4f2a10"
 
 
-def post(status: int, *ids: str) -> SentPost:
+def post(status: int, *ids: str, said: str | None = None) -> SentPost:
+    payload = {"incident_id": "i", "event_list": [], "alert_feedback": said}
     return SentPost(
         run="r",
         seq=1,
         tenant="acme",
         kind="created",
         subject="i",
-        body=b"{}",
+        body=json.dumps({"account": {"id": "a"}, "type": "t", "payload": payload}).encode(),
         expected_status=status,
         sent_at=100.0,
         answered_at=100.01,
@@ -39,12 +40,12 @@ def row(event_id: str, **fields: Any) -> dict[str, Any]:
         "committed_at": 100.035,
         "status": "FIXED",
         "severity": "SEV-1",
-        "revision": 3,
+        "revision": 1,
     }
     return {"event_id": event_id} | known | fields
 
 
-def change(revision: int = 3, at: float = 100.05) -> ReadChange:
+def change(revision: int = 1, at: float = 100.05) -> ReadChange:
     told = Told(
         change_id=CHANGE, kind="incident", op="updated", tenant="acme", id="i", revision=revision, row={}
     )
@@ -67,7 +68,7 @@ def test_a_webhook_is_followed_from_answer_to_incident() -> None:
     board.on_record("a", "3:17")
     (hop,) = board.hops()
     assert (hop.place, hop.row) == ("3:17", "35")
-    assert hop.incident == "FIXED, SEV-1, revision 3"
+    assert hop.incident == "FIXED, SEV-1, revision 1"
     assert hop.took == {}
 
 
@@ -98,12 +99,21 @@ def test_calls_about_other_things_are_left_out() -> None:
 def test_a_webhook_that_changes_nothing_has_no_further_hop() -> None:
     board = HopBoard()
     for event_id in ("a", "b"):
-        board.on_post(post(202, event_id))
+        board.on_post(post(202, event_id, said="fixed"))
         board.on_row(row(event_id))
     board.on_change(change())
     first, second = board.hops()
     assert first.took == {"change": "50"}
-    assert (second.took, second.incident) == ({}, "changes nothing of revision 3")
+    assert (second.took, second.incident) == ({}, "changes nothing")
+
+
+def test_webhooks_stored_together_each_have_their_own_change() -> None:
+    board = HopBoard()
+    for event_id, said in (("a", None), ("b", "investigating"), ("c", "work_in_progress")):
+        board.on_post(post(202, event_id, said=said))
+        board.on_row(row(event_id, revision=3))
+    assert [hop.revision for hop in board.hops()] == [("acme", "i", n) for n in (1, 2, 3)]
+    assert board.hops()[0].incident == "revision 1; now FIXED, SEV-1, revision 3"
 
 
 def test_the_same_webhook_twice_is_two_hops() -> None:
