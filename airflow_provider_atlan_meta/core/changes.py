@@ -115,6 +115,8 @@ def decode_change(value: bytes) -> ChangeEvent:
         raise RejectedError("record is not a ChangeEvent", detail=_where(error)) from None
     if not is_tenant(change.tenant_id):
         raise RejectedError("record is not a ChangeEvent", detail="no tenant's name - at `$.tenant_id`")
+    if "\0" in change.id or "\0" in change.kind:
+        raise RejectedError("record is not a ChangeEvent", detail="holds NUL, which no row does - at `$.id`")
     if change.after is None and change.op != "deleted" and not change.truncated:
         raise RejectedError(
             "record is not a ChangeEvent", detail="neither a row nor truncated - at `$.after`"

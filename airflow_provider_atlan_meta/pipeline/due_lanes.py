@@ -20,7 +20,6 @@ from airflow_provider_atlan_meta.pipeline.wakes import Wake
 _LANES, _DELIVERIES, _SCANS = 200, 200, 20
 # An owner before us may have put something off that we have not heard of.
 _LOOK_SECONDS = 10.0
-_SCAN_AGAIN_SECONDS = 60.0
 _STRAY_SECONDS = 3600.0
 
 
@@ -164,7 +163,7 @@ class DueLanes:
             entry = await self._calls.scan(held, delivery)
             if entry is None:
                 again = held.entry(delivery, "delivered")
-                entry = again._replace(scan_seconds=_SCAN_AGAIN_SECONDS, change=told.json)
+                entry = again._replace(scan_seconds=policy.settle_wait, change=told.json)
             partition.entries.append(entry)
             self._writer.wake()
 

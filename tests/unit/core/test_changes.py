@@ -84,6 +84,7 @@ def test_fields_of_later_versions_are_ignored() -> None:
         (value(id=""), "$.id"),
         (value(id="x" * 5000), "$.id"),
         (value(id=7), "$.id"),
+        (value(id="inc\0"), "$.id"),
         (value(revision=0), "$.revision"),
         (value(revision=2**63), "$.revision"),
         (value(revision=True), "$.revision"),
