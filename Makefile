@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCK := requirements/airflow-3.3.lock
 
+# else every process of a test would compile Airflow again
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-once test unit integration check docs bench bench-quick clean
 
@@ -18,7 +21,7 @@ $(READY): setup.cfg pyproject.toml $(LOCK)
 	  { echo "make: Python 3.11 or newer is needed; PYTHON=python3.12 make ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(LOCK) --editable '.[dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint $(LOCK) --editable '.[dev]'
 	@touch $@
 
 demo: $(READY) ## the whole way, live; stays up and says what to open and try
@@ -30,7 +33,7 @@ demo-once: $(READY) ## the same, checked: exit 0 only if nothing was lost or dou
 test: check unit integration ## everything, unit to integration on real servers
 
 unit: $(READY) ## seconds, no server
-	$(BIN)/python -m pytest -m 'not integration and not search' -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not integration and not search' --ignore tests/integration -q -n 2 --dist loadfile
 
 integration: $(READY) ## on the sandbox's real servers; long searches too
 	$(BIN)/python -m pytest -m 'integration or search' -q

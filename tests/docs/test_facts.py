@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def section(page: Path, heading: str) -> str:
     return text[start : start + len(heading) + 2 + end.start()] if end else text[start:]
 
 
+@cache
 def literals() -> list[str]:
     """Every text in the product's code, joined where Python joins it."""
     found = []

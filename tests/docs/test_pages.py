@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PROVEN = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+
+
+@cache
+def functions(module: Path) -> set[str]:
+    body = ast.parse(module.read_text()).body
+    return {node.name for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 def anchors(page: Path) -> set[str]:
@@ -73,10 +80,7 @@ def test_every_test_that_proves_a_guarantee_exists() -> None:
     named = _PROVEN.findall((ROOT / "docs" / "guarantees.md").read_text())
     assert len(named) > 30
     for file, name in named:
-        tree = ast.parse((ROOT / file).read_text())
-        assert name in {
-            node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        }, f"{file}::{name}"
+        assert name in functions(ROOT / file), f"{file}::{name}"
 
 
 def test_json_blocks_are_json(all_blocks: list[Any]) -> None:
