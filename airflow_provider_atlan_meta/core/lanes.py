@@ -279,7 +279,8 @@ class Lane:
             return None
         if state.claim is not None:
             return max(state.claim.claimed_at + self.policy.settle_wait, state.not_before)
-        if state.is_parked or state.waiting:
+        # the cursor has not passed what waits in a lane that is not parked: whoever comes next reads it again
+        if state.is_parked or (state.waiting and self._is_drain):
             return max(state.not_before, now)
         return None if state.unsure_at is None or self._is_claimed() else state.unsure_at + self.policy.late
 
