@@ -183,7 +183,7 @@ class DeliveryCalls:
 
     def _pump(self, limit: Limit) -> None:
         now = self._clock()
-        while len(limit) and self._may_start(limit, now):
+        while limit.is_waited_for and self._may_start(limit, now):
             held = limit.pop()
             if held is None or self._board.lanes.get(held.key) is not held:
                 continue
@@ -200,7 +200,7 @@ class DeliveryCalls:
             task = asyncio.get_running_loop().create_task(self._run(held, limit))
             self._tasks.add(task)
             task.add_done_callback(self._done)
-        if not len(limit):
+        if not limit.is_waited_for:
             self._waiting.pop(id(limit), None)
             return
         self._waiting[id(limit)] = limit

@@ -97,10 +97,9 @@ class DueLanes:
             return False
         board.pins += 1
         try:
-            partitions = list(board.partitions)
-            due: tuple[DueLane, ...] = await self._in_thread(
-                lambda: self._ledger.due(self._log, partitions, lanes=room, deliveries=_DELIVERIES)
-            )
+            due = await self._due(room, _DELIVERIES)
+            if not all(map(_has_claimed, due)):
+                due = await self._due(room, _DELIVERIES * 100)
             if not all(map(self._is_wanted, due)):
                 await self._intake.load_subscriptions()
             resumed = [held for one in due if (held := self._resumed(one)) is not None]
@@ -112,6 +111,13 @@ class DueLanes:
         finally:
             board.pins -= 1
         return len(due) == room and bool(resumed)
+
+    async def _due(self, lanes: int, deliveries: int) -> tuple[DueLane, ...]:
+        partitions = list(self._board.partitions)
+        found: tuple[DueLane, ...] = await self._in_thread(
+            lambda: self._ledger.due(self._log, partitions, lanes=lanes, deliveries=deliveries)
+        )
+        return found
 
     def _is_wanted(self, due: DueLane) -> bool:
         subscription = self._board.subscriptions.get(due.row.key.subscription)
@@ -166,6 +172,14 @@ class DueLanes:
                 entry = again._replace(scan_seconds=policy.settle_wait, change=told.json)
             partition.entries.append(entry)
             self._writer.wake()
+
+
+def _has_claimed(due: DueLane) -> bool:
+    """Whether what is claimed came with it; behind very many that it folds it may not have."""
+    claim = due.row.claim
+    if claim is None or not due.has_more:
+        return True
+    return any(one.delivery_id == claim.delivery_id for one in due.deliveries)
 
 
 def _stray(row: LaneRow) -> LaneEntry:

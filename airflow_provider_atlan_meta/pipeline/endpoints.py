@@ -101,8 +101,9 @@ class Limit:
             queue.extend(kept)
         return overdue
 
-    def __len__(self) -> int:
-        return len(self.first) + len(self.later)
+    @property
+    def is_waited_for(self) -> bool:
+        return bool(self.first or self.later)
 
 
 class Endpoints:

@@ -81,9 +81,16 @@ class HeldLane:
         state = self.lane.state
         state.seen = max(state.seen, due.row.seen)
         if state.claim is not None:
-            first = state.waiting[0] if state.waiting else None
-            is_first = first is not None and first.delivery_id == state.claim.delivery.delivery_id
-            state.claim = state.claim._replace(delivery=first) if first is not None and is_first else None
+            claimed = state.claim.delivery.delivery_id
+            at = next((i for i, one in enumerate(state.waiting) if one.delivery_id == claimed), None)
+            if at is None:
+                # final since
+                state.claim = None
+                return
+            # what stands before it was folded into it when it was claimed
+            first = state.waiting[at]._replace(folded=state.waiting[:at])
+            state.waiting = (first, *state.waiting[at + 1 :])
+            state.claim = state.claim._replace(delivery=first)
 
     def offer(self, delivery: Delivery, offset: int, partition: HeldPartition) -> bool:
         """False: it is no newer than what the lane has seen."""

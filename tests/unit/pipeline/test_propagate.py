@@ -234,6 +234,20 @@ def test_a_throttled_chat_gets_the_newest_state_and_the_steps_are_folded() -> No
     assert world.states.count("folded") >= 2
 
 
+def test_a_claim_that_folds_others_is_looked_up_by_whoever_comes_next() -> None:
+    world = World.of(subscription("s", "chat"))
+    chat = world.destination("chat-s")
+    chat.refuse_next("retry", retry_after=0.1)
+    world.tell(*[change("inc-1", revision, status=str(revision)) for revision in (1, 2, 3)])
+    world.drain()
+    chat.lose_next_answer()
+
+    until(world, lambda: "delivered" in world.states)
+
+    assert [(one.part, one.shows.change.revision) for one in chat.made if one.part == ""] == [("", 3)]
+    assert world.states.count("folded") == 2
+
+
 # ---- other owners ----------------------------------------------------------------------------------------------------
 
 
