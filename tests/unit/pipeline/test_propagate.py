@@ -240,12 +240,11 @@ def test_a_claim_that_folds_others_is_looked_up_by_whoever_comes_next() -> None:
     chat.refuse_next("retry", retry_after=0.1)
     world.tell(*[change("inc-1", revision, status=str(revision)) for revision in (1, 2, 3)])
     world.drain()
-    chat.lose_next_answer()
+    chat.lose_next_answer()  # of the thread's one answer, in which two steps are folded
 
-    until(world, lambda: "delivered" in world.states)
+    until(world, lambda: world.states.count("folded") == 3)
 
-    assert [(one.part, one.shows.change.revision) for one in chat.made if one.part == ""] == [("", 3)]
-    assert world.states.count("folded") == 2
+    assert [(one.part, one.change.revision) for one in chat.called] == [("", 1), ("", 3), ("thread", 3)]
 
 
 # ---- other owners ----------------------------------------------------------------------------------------------------
