@@ -7,7 +7,7 @@ most ``unwritten`` calls whose outcome the ledger has not got yet. Nothing is ca
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from airflow_provider_atlan_meta.core.breaker import BreakerPolicy
@@ -15,6 +15,7 @@ from airflow_provider_atlan_meta.core.deliveries import MAIN, DeliveryEntry
 from airflow_provider_atlan_meta.core.errors import RejectedError
 from airflow_provider_atlan_meta.core.identity import delivery_id
 from airflow_provider_atlan_meta.core.lanes import Answer, Delivery, LaneStep
+from airflow_provider_atlan_meta.core.routing import Subscription
 from airflow_provider_atlan_meta.core.sending import Capabilities, Destination, Outgoing, SendOutcome
 from airflow_provider_atlan_meta.pipeline.doubles import fold, look_up
 from airflow_provider_atlan_meta.pipeline.endpoints import RETRY_SECONDS, Destinations, Endpoints, Limit
@@ -83,6 +84,13 @@ class DeliveryCalls:
     def open_breakers(self) -> list[str]:
         """Connections that nobody calls at the moment."""
         return sorted(self._endpoints.open_breakers())
+
+    async def prepare(self, subscriptions: Iterable[Subscription]) -> None:
+        """Opens what they name, so that the first call need not wait for it."""
+        for subscription in subscriptions:
+            endpoint = self._endpoints.get(subscription.destination) if subscription.enabled else None
+            if endpoint is not None and endpoint.destination is not None:
+                await endpoint.enter()
 
     # ---- what a lane is to do ------------------------------------------------------------------------------------
 

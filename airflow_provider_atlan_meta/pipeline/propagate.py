@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -44,11 +44,13 @@ class Listener:
     """Who hears of the work, as it happens, in the loop's thread.
 
     :param batch: every written range. :param delivered: every entry of it. :param gated: every batch that was read.
+    :param written: every write, after its ranges.
     """
 
     batch: Callable[[PartitionRange], None] = _ignore
     delivered: Callable[[DeliveryEntry], None] = _ignore
     gated: Callable[[Gate], None] = _ignore
+    written: Callable[[Sequence[PartitionRange]], None] = _ignore
 
 
 class Propagation:
@@ -127,6 +129,7 @@ class Propagation:
             lambda: self._leases.take(identity, first_offsets(bounds), len(identity.partitions))
         )
         async with self._working(identity) as run:
+            run.is_bounded = True
             check_cursors(identity, taken.leases, bounds)
             for lease in taken.leases:
                 self._hold(run, lease, started).end = bounds[lease.partition][1]
@@ -173,6 +176,7 @@ class Propagation:
         take_at = -1e9
         async with self._working(identity) as run:
             await self._start(run)
+            await run.calls.prepare(run.board.subscriptions.values())
             while not stopped():
                 run.check()
                 now = self._clock()
@@ -261,6 +265,7 @@ class Propagation:
         run.progress.set()
         run.lost.update(dict.fromkeys(lost, TAKEN_OVER))
         run.is_assigned = run.is_assigned and not lost
+        ranges: list[PartitionRange] = []
         for one in taken:
             if one.write.lease.partition in lost:
                 continue
@@ -271,8 +276,12 @@ class Propagation:
                 self._listener.delivered(entry)
             if one.write.end > one.start or one.write.deliveries:
                 part = _range(run.identity, one)
-                run.ranges.append(part)
+                ranges.append(part)
                 self._listener.batch(part)
+        if run.is_bounded:
+            run.ranges += ranges
+        if ranges:
+            self._listener.written(ranges)
 
     def _disable(self, subscription: str, reason: str) -> None:
         """Of the loop, but not in the way of it: the lane is closed already."""

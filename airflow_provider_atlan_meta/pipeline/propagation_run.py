@@ -58,7 +58,10 @@ class PropagatePolicy:
 
 @dataclass
 class Run:
-    """One ``follow`` or ``drain`` under way."""
+    """One ``follow`` or ``drain`` under way.
+
+    :ivar is_bounded: it comes to an end, and tells the ``ranges`` it wrote.
+    """
 
     identity: LogIdentity
     board: LaneBoard
@@ -67,6 +70,7 @@ class Run:
     intake: ChangeIntake
     due: DueLanes
     records: int = 0
+    is_bounded: bool = False
     ranges: list[PartitionRange] = field(default_factory=list)
     lost: dict[int, str] = field(default_factory=dict)
     parked: set[LaneKey] = field(default_factory=set)
