@@ -21,11 +21,14 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from airflow_provider_atlan_meta.core.changes import ChangeEvent
-from airflow_provider_atlan_meta.core.lanes import LanePolicy
+from airflow_provider_atlan_meta.core.lanes import Answer, LanePolicy
 from airflow_provider_atlan_meta.core.routing import DestinationType
 
 Result = Literal["delivered", "retry", "unknown", "rejected", "blocked", "gone"]
 RETRY_AFTER_MAX_SECONDS = 86_400.0
+# What somebody has to change first (a token, a channel) is tried again no sooner than this.
+BLOCKED_SECONDS = 60.0
+_TOO_EARLY = 425
 
 # HTTP answers; other 2xx are delivered, 3xx blocked (redirects are not followed), 4xx rejected, 5xx unknown.
 _HTTP: Mapping[int, Result] = {
@@ -150,3 +153,25 @@ class Capabilities:
     ops: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sends_state: bool = False
     calls_at_once: int = 16
+
+
+def answer_of(outcome: SendOutcome, capabilities: Capabilities) -> tuple[Answer, float]:
+    """What a lane is told, and how many seconds it has to wait at least."""
+    wait = outcome.retry_after or 0.0
+    if outcome.result == "retry":
+        # too early is no matter of how many calls
+        throttled = (
+            capabilities.sends_state and outcome.retry_after is not None and outcome.status != _TOO_EARLY
+        )
+        return (Answer.THROTTLED if throttled else Answer.FAILED), wait
+    if outcome.result == "blocked":
+        return Answer.FAILED, max(wait, BLOCKED_SECONDS)
+    return _ANSWERS[outcome.result], wait
+
+
+_ANSWERS = {
+    "delivered": Answer.DELIVERED,
+    "unknown": Answer.UNKNOWN,
+    "rejected": Answer.REJECTED,
+    "gone": Answer.GONE,
+}

@@ -16,14 +16,19 @@ from airflow_provider_atlan_meta.core.errors import RejectedError
 from airflow_provider_atlan_meta.core.identity import delivery_id
 from airflow_provider_atlan_meta.core.lanes import Answer, Delivery, LaneStep
 from airflow_provider_atlan_meta.core.routing import Subscription
-from airflow_provider_atlan_meta.core.sending import Capabilities, Destination, Outgoing, SendOutcome
+from airflow_provider_atlan_meta.core.sending import (
+    Capabilities,
+    Destination,
+    Outgoing,
+    SendOutcome,
+    answer_of,
+)
 from airflow_provider_atlan_meta.pipeline.doubles import fold, look_up
 from airflow_provider_atlan_meta.pipeline.endpoints import RETRY_SECONDS, Destinations, Endpoints, Limit
 from airflow_provider_atlan_meta.pipeline.lane_board import NO_ID, HeldLane, LaneBoard, Told
 
 # While lanes wait their time is looked at this often.
 _TICK_SECONDS = 1.0
-_TOO_EARLY = 425
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +306,7 @@ class DeliveryCalls:
             breaker.succeeded()
         if outcome.result == "blocked":
             self._endpoints.retire(limit.endpoint)
-        answer, retry_after = _answer_of(outcome, capabilities)
+        answer, retry_after = answer_of(outcome, capabilities)
         if outcome.result == "retry" and outcome.retry_after:
             limit.not_before = max(limit.not_before, now + outcome.retry_after)
         held.status, held.detail, held.receipt = outcome.status, outcome.detail[:500], outcome.external_id
@@ -377,25 +382,3 @@ class DeliveryCalls:
         if partition is not None and self._board.lanes.get(held.key) is held:
             held.collect(partition)
             self._told()
-
-
-def _answer_of(outcome: SendOutcome, capabilities: Capabilities) -> tuple[Answer, float]:
-    """What the lane is told, and how long it has to wait at least."""
-    wait = outcome.retry_after or 0.0
-    if outcome.result == "retry":
-        # too early is no matter of how many calls
-        throttled = (
-            capabilities.sends_state and outcome.retry_after is not None and outcome.status != _TOO_EARLY
-        )
-        return (Answer.THROTTLED if throttled else Answer.FAILED), wait
-    if outcome.result == "blocked":
-        return Answer.FAILED, max(wait, RETRY_SECONDS)
-    return _ANSWERS[outcome.result], wait
-
-
-_ANSWERS = {
-    "delivered": Answer.DELIVERED,
-    "unknown": Answer.UNKNOWN,
-    "rejected": Answer.REJECTED,
-    "gone": Answer.GONE,
-}
