@@ -244,7 +244,8 @@ def test_serve_without_a_name_runs_the_whole_lane_and_drains_it(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    settings = environ(topics, producer_port=str(port), ingest_metrics_port="0", topic_partitions="3")
+    free = {"producer_port": str(port), "ingest_metrics_port": "0", "consumer_metrics_port": "0"}
+    settings = environ(topics, **free, topic_partitions="3")
     argv = [sys.executable, "-m", "airflow_provider_atlan_meta.cli", "serve", "--json"]
     url = f"http://127.0.0.1:{port}"
     log = tmp_path / "serve.log"
@@ -265,7 +266,7 @@ def test_serve_without_a_name_runs_the_whole_lane_and_drains_it(
         lane.terminate()
         stdout, _ = lane.communicate(timeout=60)
         assert lane.returncode == 0, log.read_text()
-        assert json.loads(stdout) == {"services": ["producer", "ingest"], "exit_code": 0}
+        assert json.loads(stdout) == {"services": ["producer", "ingest", "consumer"], "exit_code": 0}
     finally:
         if lane.poll() is None:
             lane.kill()
