@@ -26,7 +26,7 @@ _IN_THREAD = ("updated", "deleted")
 class Told:
     """One change as its message says it.
 
-    :param row: the effective columns as they are, or of a deleted row as they were.
+    :param row: the effective columns as they are, or of a deleted row as they were; empty: a deletion told again.
     """
 
     change_id: str

@@ -212,6 +212,19 @@ def test_messages_of_others_in_the_chat_do_not_count() -> None:
     assert judged(calls).ok
 
 
+def test_a_row_without_a_title_and_a_deletion_told_again_without_its_row_are_right() -> None:
+    untitled = told("i4", 1, {**ROW, "title": None, "status": "FIXED"})
+    deleted = replace(told("i5", 2, {}), op="deleted")
+    recorder = Recorder()
+    recorder.webhook(untitled)
+    recorder.slack(untitled, ts="17.i4")
+    recorder.calls[-1]["body"]["text"] = f"none, status FIXED (change {untitled.change_id})"
+    recorder.webhook(deleted)
+
+    received = Received(webhook_calls(recorder.calls, SECRET), slack_messages(recorder.calls))
+    assert judge_deliveries([untitled, deleted], ASKED, received, {}).findings == []
+
+
 Fault = Callable[[Calls], None]
 
 
