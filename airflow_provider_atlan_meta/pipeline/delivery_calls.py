@@ -78,8 +78,6 @@ class DeliveryCalls:
         self.ended = 0
         self.is_suspended = False
         self.is_stopping = False
-        # delivered by lanes that are somebody else's now
-        self.late: list[tuple[int, DeliveryEntry]] = []
         self.failure: BaseException | None = None
 
     @property
@@ -315,7 +313,7 @@ class DeliveryCalls:
             held.attempts[identity] = held.attempts.get(identity, 0) + 1
         if self._board.lanes.get(held.key) is not held:
             if outcome.result == "delivered" and step.delivery is not None and step.action == "send":
-                self.late.append((held.partition, held.entry(step.delivery, "delivered")))
+                self._board.keep_delivered(held.partition, [held.entry(step.delivery, "delivered")])
             return
         if outcome.result == "delivered" and outcome.external_id and held.key.part == MAIN:
             self._has_made(held, outcome.external_id, capabilities)

@@ -131,20 +131,21 @@ class DeliveryWriter:
         ]
         writes = [one.write for one in taken]
         calls = self.calls
-        ended, late = (calls.ended, calls.late) if calls else (0, [])
+        ended = calls.ended if calls else 0
         if calls:
-            calls.ended, calls.late = 0, []
+            calls.ended = 0
         lost: frozenset[int] = frozenset()
         if writes:
             keys = [lane.key for write in writes for lane in write.lanes]
             touched = [held for key in keys if (held := self._board.lanes.get(key)) is not None]
             lost = await self._persist(lambda: self._ledger.write(self._log, writes))
             self._extend({write.lease.partition for write in writes} - lost, now)
-            for partition in lost:
-                self._board.lose(partition)
+            for one in taken:
+                if (partition := one.write.lease.partition) in lost:
+                    self._board.keep_delivered(partition, one.write.deliveries)
+                    self._board.lose(partition)
             self._touched = self._board.forget([*self._touched, *touched])
-        if late:
-            await self._persist(lambda: self._late(late))
+        await self._write_late()
         if calls:
             calls.unwritten -= ended
             calls.pump()
@@ -154,9 +155,15 @@ class DeliveryWriter:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _late(self, late: list[tuple[int, DeliveryEntry]]) -> frozenset[int]:
-        self._ledger.write_late(self._log, late)
-        return frozenset()
+    async def _write_late(self) -> None:
+        late, self._board.late = self._board.late, []
+
+        def write() -> frozenset[int]:
+            self._ledger.write_late(self._log, late)
+            return frozenset()
+
+        if late:
+            await self._persist(write)
 
     async def _commit_claims(self) -> None:
         claims, self._claims = self._claims, []

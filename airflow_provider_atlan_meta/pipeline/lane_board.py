@@ -315,6 +315,8 @@ class LaneBoard:
         self.partitions: dict[int, HeldPartition] = {}
         # a lane must not be forgotten between the reading of its row and the offers made upon it
         self.pins = 0
+        # delivered all the same, of partitions that are somebody else's: the ledger is still to be told
+        self.late: list[tuple[int, DeliveryEntry]] = []
         self.version = -1
         self.subscriptions: Mapping[str, Subscription] = {}
 
@@ -344,10 +346,15 @@ class LaneBoard:
         return []
 
     def lose(self, partition: int) -> None:
-        """Somebody else's now: what was not begun is theirs to do."""
-        self.partitions.pop(partition, None)
-        for held in list(self.of_partition(partition)):
-            del self.lanes[held.key]
+        """Somebody else's now: what was not begun is theirs to do, what was delivered they have to know."""
+        held = self.partitions.pop(partition, None)
+        if held is not None:
+            self.keep_delivered(partition, held.entries)
+        for lane in list(self.of_partition(partition)):
+            del self.lanes[lane.key]
+
+    def keep_delivered(self, partition: int, entries: Iterable[DeliveryEntry]) -> None:
+        self.late += [(partition, entry) for entry in entries if entry.state == "delivered"]
 
     def of_partition(self, partition: int) -> Iterator[HeldLane]:
         return (held for held in self.lanes.values() if held.partition == partition)

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_atlan_meta.core.rows import LogRecord
 from airflow_provider_atlan_meta.pipeline.ingest import DrainLimits
+from airflow_provider_atlan_meta.pipeline.propagation_run import PropagatePolicy
 from airflow_provider_atlan_meta.testing.memory_store import Answer
 from tests.unit.pipeline.propagation_world import World, change, run, subscription
 
@@ -297,6 +298,34 @@ def test_an_owner_that_lost_its_lease_writes_down_what_it_delivered_and_nothing_
     assert len({one.delivery_id for one in world.destination().called}) == 1
 
 
+def test_what_an_owner_could_not_write_down_before_it_lost_its_lease_is_written_down_all_the_same() -> None:
+    world = World.of()
+    world.tell(change("inc-1", 1))
+    world.policy = PropagatePolicy(linger=30.0)  # its answer stays unwritten until it stops
+
+    async def overtaken() -> None:
+        old = world.consumer("old#1")
+        stopped = asyncio.Event()
+        follower = asyncio.create_task(old.follow(stopped.is_set))
+        await reached(lambda: bool(world.destination().applied))
+        for row in world.database.ledger.values():
+            row.expires_at = -1.0
+        world.policy = None
+        for _ in range(8):
+            world.destination().answer_next(503)
+        new = world.consumer("new#1")
+        await new.drain(DrainLimits(max_seconds=2.0))
+        assert states_in(world) == ["parked"]
+        stopped.set()
+        await follower
+        old.close()
+        new.close()
+
+    run(overtaken())
+
+    assert states_in(world) == ["delivered"]
+
+
 def test_with_a_service_at_work_a_bounded_run_ends_and_says_who_owns_the_partitions() -> None:
     world = World.of()
     world.tell(change("inc-1", 1))
@@ -371,6 +400,11 @@ def test_a_ledger_that_does_not_answer_is_asked_again_and_nothing_is_sent_twice(
 
 
 # ---- how -------------------------------------------------------------------------------------------------------------
+
+
+def states_in(world: World) -> list[str]:
+    """Of every delivery in the ledger."""
+    return [one.entry.state for one in world.database.deliveries.deliveries.values()]
 
 
 async def reached(condition: Any) -> None:
