@@ -112,7 +112,7 @@ def _delivery(partition: int, entry: DeliveryEntry) -> tuple[Any, ...]:
 
 
 def _ids(entry: DeliveryEntry) -> tuple[bytes, bytes | None]:
-    return entry.delivery_id.bytes, UUID(entry.change_id).bytes if entry.change_id else None
+    return entry.delivery_id.bytes, bytes.fromhex(entry.change_id.replace("-", "")) or None
 
 
 def _text(value: str) -> str | None:

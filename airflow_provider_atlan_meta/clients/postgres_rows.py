@@ -162,8 +162,15 @@ def pack_columns(types: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Pa
     packed = []
     for name, values in zip(types, columns, strict=True):
         element, _, encode = _TYPES[name]
-        head, parts = _array_head(element, len(values)), encode(values)
-        sized = parts[0] if len(parts) == 1 else chain.from_iterable(zip(*parts, strict=True))
+        head = _array_head(element, len(values))
+        # most columns of a ledger's rows say the same in every row
+        is_repeated = len(values) > 1 and values.count(values[0]) == len(values)
+        parts = encode(values[:1] if is_repeated else values)
+        sized: Iterable[bytes] = (
+            parts[0] if len(parts) == 1 else chain.from_iterable(zip(*parts, strict=True))
+        )
+        if is_repeated:
+            sized = (b"".join(sized) * len(values),)
         packed.append(_PACKED_COLUMNS[name](b"".join(chain((head,), sized))))
     return packed
 
