@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from airflow_provider_atlan_meta.clients.prometheus import PrometheusMetrics
 from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES_CONSUMER, Connections
@@ -19,7 +20,7 @@ from airflow_provider_atlan_meta.services.process import masked_logs, run_proces
 
 
 class _Telling:
-    """What the service says of its work: one line and a few numbers per written batch, at DEBUG each delivery.
+    """What the service says of its work: a few numbers per range, one line per write, at DEBUG each delivery.
 
     :param type_of: name of a subscription -> type of its destination.
     """
@@ -36,17 +37,21 @@ class _Telling:
         self._metrics.count("atlan_meta_consumer_changes_total", by=part.records)
         self._metrics.count("atlan_meta_consumer_dead_letters_total", by=part.rejected)
         self._metrics.count("atlan_meta_consumer_batches_total")
+
+    def written(self, parts: Sequence[PartitionRange]) -> None:
+        """One transaction: usually a line for a few changes, under load one for many partitions."""
+        deliveries: Counter[str] = Counter()
+        for part in parts:
+            deliveries.update(part.deliveries)
         self._log.info(
             "batch written",
             stage="consumer",
             outcome="stored",
-            topic=part.topic,
-            partition=part.partition,
-            start=part.start,
-            end=part.end,
-            changes=part.records,
-            dead_letters=part.rejected,
-            deliveries=dict(part.deliveries),
+            topic=parts[0].topic,
+            ranges={str(part.partition): [part.start, part.end] for part in parts},
+            changes=sum(part.records for part in parts),
+            dead_letters=sum(part.rejected for part in parts),
+            deliveries=dict(deliveries),
         )
 
     def delivered(self, entry: DeliveryEntry) -> None:
@@ -109,7 +114,12 @@ def run_consumer(settings: Settings, connections: Connections) -> int:
         connections=lookup,
         settings=settings,
         owner=owner,
-        listener=Listener(batch=telling.batch, delivered=telling.delivered, gated=telling.gated),
+        listener=Listener(
+            batch=telling.batch,
+            delivered=telling.delivered,
+            gated=telling.gated,
+            written=telling.written,
+        ),
         on_trouble=telling.trouble,
     )
     run_process(

@@ -8,6 +8,7 @@ import signal
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -109,17 +110,19 @@ def get(service: Service, path: str) -> str:
         return str(answer.read().decode())
 
 
-def test_a_written_batch_is_one_line_and_a_delivery_one_at_debug_only(run: Callable[..., Any]) -> None:
+def test_a_write_is_one_line_and_a_delivery_one_at_debug_only(run: Callable[..., Any]) -> None:
+    other = replace(PART, partition=4, start=0, end=1, records=1, deliveries={"delivered": 1})
+
     def script(service: Service) -> None:
-        service.listener.batch(PART)
+        service.listener.written((PART, other))
         service.listener.delivered(entry("delivered"))
 
     quiet, loud = run(script), run(script, log_level="DEBUG")
 
     assert [line["event"] for line in quiet] == ["started", "batch written", "stopped"]
     batch = quiet[1]
-    assert (batch["partition"], batch["start"], batch["end"], batch["changes"]) == (3, 10, 17, 7)
-    assert batch["deliveries"] == {"delivered": 2, "parked": 1}
+    assert (batch["ranges"], batch["changes"]) == ({"3": [10, 17], "4": [0, 1]}, 8)
+    assert batch["deliveries"] == {"delivered": 3, "parked": 1}
     (delivery,) = [line for line in loud if line["event"] == "delivery written"]
     assert delivery["change_id"] == "00000000-0000-0000-0000-000000000001"
     assert delivery["delivery_id"] == str(UUID(int=7))
