@@ -204,6 +204,7 @@ class DeliveryLedger(Protocol):
     def claim(self, log: LogIdentity, lease: Lease, claims: Sequence[DeliveryEntry]) -> Mapping[UUID, int]:
         """Commits the right to call: delivery -> which attempt it is. One that is missing may not be called: it is
         final already, or the partition is somebody else's (then all are missing). Claiming again is a new attempt.
+        A lane has one open claim: whoever claims anew has settled the one before.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -81,6 +82,14 @@ class DeliveryTables:
         )
         known.claimed_at = now
         return attempt
+
+    def end_claims(self, entries: Sequence[DeliveryEntry]) -> None:
+        """Whoever claims these has settled what their lanes had claimed before."""
+        keys, ids = {one.key for one in entries}, {one.delivery_id for one in entries}
+        for known in self.deliveries.values():
+            entry = known.entry
+            if known.claimed_at is not None and entry.key in keys and entry.delivery_id not in ids:
+                known.claimed_at, known.entry = None, entry._replace(state="parked")
 
     def put(self, entry: DeliveryEntry, now: float) -> None:
         known = self.deliveries.get(entry.delivery_id)

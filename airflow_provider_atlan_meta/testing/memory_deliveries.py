@@ -138,6 +138,7 @@ class MemoryDeliveries:
             return {}
         now = self._database.clock()
         claims = once_each(claims, lambda one: one.delivery_id, later_delivery)
+        self._tables.end_claims(claims)
         attempts = {one.delivery_id: self._tables.claim(lease.partition, one, now) for one in claims}
         return {delivery: attempt for delivery, attempt in attempts.items() if attempt is not None}
 

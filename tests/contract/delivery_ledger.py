@@ -293,15 +293,18 @@ class DeliveryLedgerContract:
         assert row.claim == OpenClaim(entry.delivery_id, 2, seconds(LEASE_SECONDS + 1))
         assert (row.seen, row.is_parked) == (0, False)
 
-    def test_the_oldest_open_claim_of_a_lane_is_told(self, owner: Owner) -> None:
-        newer, older = owner.entry("claimed", 3), owner.entry("claimed", 2)
-        owner.claim(newer, older)
+    def test_claiming_another_delivery_of_a_lane_ends_the_claim_before(
+        self, bench: DeliveryBench, owner: Owner
+    ) -> None:
+        older, newer = owner.entry("claimed", 2), owner.entry("claimed", 3)
+        owner.claim(older)
+        owner.claim(newer)
 
         claim = owner.row().claim
         assert claim is not None
-        assert claim.delivery_id == older.delivery_id
-        owner.write(older._replace(state="rejected"), newer._replace(state="delivered"))
-        assert owner.row().claim is None
+        assert claim.delivery_id == newer.delivery_id
+        stored = bench.delivery(older.delivery_id)
+        assert (stored.state, stored.claimed) == ("parked", False)
 
     @pytest.mark.parametrize("is_open", [True, False])
     def test_a_parked_claim_stays_open_only_where_it_is_said(

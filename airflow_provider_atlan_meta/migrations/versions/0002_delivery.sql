@@ -219,6 +219,12 @@ begin
     from unnest(d_subscription, d_part, d_tenant_id, d_kind, d_id) d (subscription, part, tenant_id, kind, id)
    order by d.tenant_id, d.kind, d.id, d.subscription, d.part
   on conflict do nothing;
+  -- whoever claims anew has settled what the lane had claimed before
+  update meta.delivery t
+     set claimed_at = null, state = 'parked'
+    from unnest(d_subscription, d_part, d_tenant_id, d_kind, d_id, d_delivery_id) d (subscription, part, tenant_id, kind, id, delivery_id)
+   where t.tenant_id = d.tenant_id and t.kind = d.kind and t.id = d.id and t.subscription = d.subscription and t.part = d.part
+     and t.settled_at is null and t.claimed_at is not null and t.delivery_id <> all (d_delivery_id);
   return query
     insert into meta.delivery as t
       (delivery_id, subscription, part, tenant_id, kind, id, change_id, revision, state, attempts, claimed_at, change)
