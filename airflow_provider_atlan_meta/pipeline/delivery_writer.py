@@ -20,6 +20,7 @@ from airflow_provider_atlan_meta.pipeline.lane_board import HeldLane, HeldPartit
 from airflow_provider_atlan_meta.pipeline.wakes import Wake
 
 T = TypeVar("T")
+_Claim = tuple[HeldLane, DeliveryEntry, asyncio.Future[int | None]]
 InThread = Callable[[Callable[[], T]], Awaitable[T]]
 
 _RETRY_SECONDS = 0.25
@@ -61,7 +62,7 @@ class DeliveryWriter:
         self._told = told
         self._clock = clock
         self._wake, self._urgent, self._never = Wake(), Wake(), Wake()
-        self._claims: list[tuple[HeldLane, DeliveryEntry, asyncio.Future[int | None]]] = []
+        self._claims: list[_Claim] = []
         self._is_ending = False
         self._touched: list[HeldLane] = []
         self._waiters: list[asyncio.Future[None]] = []
@@ -99,9 +100,11 @@ class DeliveryWriter:
         """
         while not self._is_ending:
             await self._news()
-            if self._claims:
-                await self._commit_claims()
+            # first what was told of a delivery before it was claimed: it would say that no claim is open
+            claims, self._claims = self._claims, []
             await self.write()
+            if claims:
+                await self._commit(claims)
 
     async def _news(self) -> None:
         partitions, now = self._board.partitions.values(), self._clock()
@@ -165,9 +168,8 @@ class DeliveryWriter:
         if late:
             await self._persist(write)
 
-    async def _commit_claims(self) -> None:
-        claims, self._claims = self._claims, []
-        by_partition: dict[int, list[tuple[HeldLane, DeliveryEntry, asyncio.Future[int | None]]]] = {}
+    async def _commit(self, claims: list[_Claim]) -> None:
+        by_partition: dict[int, list[_Claim]] = {}
         for one in claims:
             by_partition.setdefault(one[0].partition, []).append(one)
         for number, wanted in by_partition.items():
