@@ -373,6 +373,8 @@ class Lane:
         state = self.state
         state.is_parked = True
         if not self._is_drain:
-            each = [one for delivery in state.waiting for one in (*delivery.folded, delivery._replace(folded=()))]
+            each = [
+                one for delivery in state.waiting for one in (*delivery.folded, delivery._replace(folded=()))
+            ]
             state.finished += tuple([Finished(delivery, "parked") for delivery in each])
             state.waiting = ()
