@@ -30,13 +30,15 @@ class KafkaLog:
 
     One thread. Reads committed records only; an offset the broker no longer has is an error, never a silent jump.
 
-    :param to_end: report reached ends in ``Poll.ends`` (bounded runs); costs one empty message per look.
+    :param to_end: report reached ends in ``Poll.ends``; costs one empty message per look.
+    :param follows: the ends are not waited for: a look may take as long as nothing comes.
     """
 
-    def __init__(self, config: KafkaConfig, topic: str, *, to_end: bool) -> None:
+    def __init__(self, config: KafkaConfig, topic: str, *, to_end: bool, follows: bool = False) -> None:
         self._config = config
         self._topic = topic
         self._to_end = to_end
+        self._follows = follows
         self._admin: AdminClient | None = None
         self._consumer: Consumer | None = None
 
@@ -149,7 +151,7 @@ class KafkaLog:
                     # after the buffer was full, fetch on as soon as there is room; librdkafka would wait for a second
                     "fetch.queue.backoff.ms": 20,
                     # partitions that are read to their end must not hold back a fetch of the others
-                    **({"fetch.wait.max.ms": 20} if self._to_end else {}),
+                    **({"fetch.wait.max.ms": 20} if self._to_end and not self._follows else {}),
                 }
             )
         return self._consumer

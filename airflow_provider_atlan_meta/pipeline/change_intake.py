@@ -85,6 +85,9 @@ class ChangeIntake:
             for p, (records, reached) in progress(poll, ends).items()
             if reached > board.partitions[p].offsets.end
         }
+        for partition in [p for p, (reads, _) in batches.items() if not reads]:
+            # markers of transactions alone: nothing will be sent for them
+            board.partitions[partition].offsets.skip_to(batches.pop(partition)[1])
         if not batches:
             return []
         changes = [read.change for reads, _ in batches.values() for read in reads if read.change is not None]

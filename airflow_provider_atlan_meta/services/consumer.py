@@ -97,7 +97,7 @@ def propagate_once(
         policy=_policy(request.lease_seconds, None),
         listener=Listener() if report is None else Listener(batch=report),
     )
-    with lane.engine(to_end=True) as engine:
+    with lane.engine(follows=False) as engine:
         if request.dry_run:
             return engine.look()
         limits = DrainLimits(max_records=request.max_records, max_seconds=request.max_seconds)
@@ -159,7 +159,7 @@ class ConsumerService:
         while not self._stop.is_set():
             engine: Propagation | None = None
             try:
-                with self._lane.engine(to_end=False) as engine:
+                with self._lane.engine(follows=True) as engine:
                     self._engine = engine
                     _run(engine.follow(self._stop.is_set))
             except TransientError as error:
@@ -215,8 +215,9 @@ class _Lane:
     listener: Listener
 
     @contextmanager
-    def engine(self, *, to_end: bool) -> Iterator[Propagation]:
-        log = KafkaLog(self.kafka, self.topic, to_end=to_end)
+    def engine(self, *, follows: bool) -> Iterator[Propagation]:
+        # ends are told in any case: the cursor has to pass the markers of Debezium's transactions
+        log = KafkaLog(self.kafka, self.topic, to_end=True, follows=follows)
         deliveries = PostgresDeliveries(
             self.postgres, sink=SINK, owner=self.owner, lease_seconds=self.policy.lease_seconds
         )

@@ -21,6 +21,10 @@ from integration.last_hop import (
     webhook_connection,
 )
 
+from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
+from airflow_provider_atlan_meta.clients.kafka_consumer import KafkaLog
+from airflow_provider_atlan_meta.config.connections import KAFKA, Connections
+from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.sandbox.expected_deliveries import delivery_id_of
 from airflow_provider_atlan_meta.sandbox.isolation import Isolation
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
@@ -131,6 +135,25 @@ def test_a_service_that_is_told_to_stop_loses_nothing_and_another_goes_on_at_onc
     wait_until(lambda: not hop.verdict().lost and hop.told(rows[-1])[-1:] == ["B"], 90, "delivered")
     assert hop.verdict().findings == []
     assert not hop.unfinished()
+
+
+def test_beside_a_service_with_nothing_to_do_a_bounded_run_ends_well_and_says_who_owns_the_partitions(
+    hop: LastHop, consuming: Services
+) -> None:
+    """The last offset of a partition is a transaction's marker: the service's cursor gets behind it, too."""
+    consuming(AIRFLOW__ATLAN_META__LEASE_SECONDS="6").start()
+    hop.put("inc-quiet", "A")
+    wait_until(lambda: hop.told("inc-quiet"), 60, "the call")
+    kafka = Connections(Settings(hop.environ), hop.environ).get(KAFKA)
+    log = KafkaLog(KafkaConfig.from_connection(kafka), hop.capture.topic, to_end=True)
+    ends = {partition: end for partition, (_, end) in log.bounds(range(4)).items()}
+    log.close()
+    cursors = "select partition, next_offset from meta.ingest_offset where sink = 'consumer'"
+
+    wait_until(lambda: dict(hop.rows(cursors)) == ends, 20, "the cursors at the log's ends")
+
+    code, outcome = hop.cli("propagate")
+    assert (code, outcome["lag"], len(outcome["owned_by"])) == (0, 0, 4)
 
 
 def test_the_death_of_an_owner_hands_its_partitions_to_the_one_that_waits(

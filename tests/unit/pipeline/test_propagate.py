@@ -41,6 +41,23 @@ def test_a_change_goes_to_every_subscription_that_asks_for_it_and_to_no_other() 
     assert [one.change.id for one in world.destination("hook-sev1").applied] == ["inc-1"]
 
 
+def test_the_cursor_of_a_service_passes_the_markers_of_transactions() -> None:
+    """Else a bounded run beside it would see lag that nobody works on."""
+    world = World.of(lease_seconds=0.6)
+    world.tell(change("inc-1", 1))
+    end = world.topic.commit(0)
+
+    async def followed() -> None:
+        engine, stopped = world.consumer("service host:1"), asyncio.Event()
+        follower = asyncio.create_task(engine.follow(stopped.is_set))
+        await reached(lambda: bool(world.database.ledger) and world.cursor == end)
+        stopped.set()
+        await follower
+        engine.close()
+
+    run(followed())
+
+
 def test_a_change_nobody_asks_for_moves_the_cursor_and_is_remembered_as_seen() -> None:
     world = World.of(subscription("sev1", severity=["SEV-1"]))
     world.tell(change("inc-1", 2, severity="SEV-2"))
