@@ -33,7 +33,7 @@ class WritePolicy:
     lease: float = 30.0
     renew: float = 10.0
     linger: float = 0.005
-    full: int = 32
+    full: int = 12
 
 
 class DeliveryWriter:
