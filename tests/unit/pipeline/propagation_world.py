@@ -172,7 +172,9 @@ class World:
 
     @property
     def cursor(self) -> int:
-        return self.database.ledger[("memory", "meta.changes.v1", 0, SINK)].next_offset
+        """-1: nobody has taken the partition yet."""
+        row = self.database.ledger.get(("memory", "meta.changes.v1", 0, SINK))
+        return -1 if row is None else row.next_offset
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
