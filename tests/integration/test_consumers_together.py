@@ -112,22 +112,32 @@ def stop_process(label: str) -> int:
     return owner
 
 
+# Claims alone wait for it: whatever else is written goes on.
+CLAIMS_WAIT = """
+  create function public.wait_for_test() returns trigger language plpgsql as $$
+  begin perform pg_advisory_xact_lock_shared(1); return new; end $$;
+  create trigger wait_for_test before insert on meta.delivery
+    for each row when (new.state = 'claimed') execute function public.wait_for_test()"""
+AT_THE_CLAIM = "select pg_advisory_xact_lock(1)"
+AT_THE_ANNOUNCEMENT = "lock table meta.subscription_version in access exclusive mode"
+
+
 @contextlib.contextmanager
-def held_up(hop: LastHop, table: str, mode: str, function: str) -> Iterator[Callable[[], list[Any]]]:
-    """Nobody gets through ``function``, which needs ``table``, within the block; tells who waits there."""
+def held_up(hop: LastHop, lock: str, function: str) -> Iterator[Callable[[], list[Any]]]:
+    """Nobody gets through ``function``, which waits for ``lock``, within the block; tells which owners wait there."""
     waits = (
         "select distinct owner_label from pg_stat_activity join meta.ingest_offset"
         " on application_name = 'atlan-meta ' || owner where datname = current_database()"
         f" and wait_event_type = 'Lock' and query like '%meta.{function}(%'"
     )
     with psycopg.connect(hop.store.dsn(hop.store.admin)) as connection:
-        connection.execute(f"lock table meta.{table} in {mode} mode".encode())
+        connection.execute(lock.encode())
         yield lambda: hop.rows(waits)
 
 
 def stop_before_the_claim(hop: LastHop, incident: str) -> int:
     """It has read the change, and its announcement comes through when it has stopped."""
-    with held_up(hop, "subscription_version", "access exclusive", "begin_deliveries") as who_waits:
+    with held_up(hop, AT_THE_ANNOUNCEMENT, "begin_deliveries") as who_waits:
         hop.put(incident, "A")
         wait_until(who_waits, 20, "the owner announces what it is about to send", every=0.02)
         return stop_process(*who_waits()[0])
@@ -135,7 +145,8 @@ def stop_before_the_claim(hop: LastHop, incident: str) -> int:
 
 def stop_between_claim_and_call(hop: LastHop, incident: str) -> int:
     """Its claim comes through when it has stopped."""
-    with held_up(hop, "delivery_lane", "exclusive", "claim_deliveries") as who_waits:
+    hop.session.execute(CLAIMS_WAIT)
+    with held_up(hop, AT_THE_CLAIM, "claim_deliveries") as who_waits:
         hop.put(incident, "A")
         wait_until(who_waits, 20, "the owner claims", every=0.02)
         owner = stop_process(*who_waits()[0])
