@@ -34,9 +34,11 @@ BENCHMARKS = {
     "B12": "b12_growth",
     "B17": "b17_rules",
     "B18": "b18_change_capture",
+    "B19": "b19_webhooks",
+    "B20": "b20_dead_endpoint",
     "B5": "b5_dag_lane",
 }
-QUICK = ("B1", "B2", "B2'", "B3", "B4", "B11", "B17", "B18")
+QUICK = ("B1", "B2", "B2'", "B3", "B4", "B11", "B17", "B18", "B19")
 _COLOURS = {"pass": "green", "near": "yellow", "miss": "red", "reported": "dim"}
 
 _out = Console(width=None if sys.stdout.isatty() else 170)
