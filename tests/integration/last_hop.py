@@ -248,10 +248,12 @@ def last_hop(sandbox: Sandbox, isolation: Isolation, folder: Path, partitions: i
             changes=changes,
             folder=folder,
         )
-        hop.subscribe(subscriptions_to(channel))
-        yield hop
-        httpx.delete(f"{recorder}/_script", timeout=10)
-    isolation.remove_capture(capture)
+        try:
+            hop.subscribe(subscriptions_to(channel))
+            yield hop
+        finally:
+            httpx.delete(f"{recorder}/_script", timeout=10)
+            isolation.remove_capture(capture)
 
 
 # ---- judging -----------------------------------------------------------------------------------------------------

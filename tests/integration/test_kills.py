@@ -119,6 +119,8 @@ def _await_last_hop(hop: LastHop) -> None:
 
 
 def _assert_repeats_are_few_and_the_same(hop: LastHop, kills: int) -> None:
+    unanswered = [call for call in hop.recorded() if call["applied_at"] and call["status"] is None]
+    assert len(unanswered) == LOST_ANSWERS_EACH * 3
     calls = hop.webhooks()
     repeats = len(calls) - len(first_calls(calls))
     by_change: dict[str, set[str]] = {}
