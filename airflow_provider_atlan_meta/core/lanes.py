@@ -272,6 +272,12 @@ class Lane:
         state.not_before = now + seconds
         self._park()
 
+    def parked_seconds(self) -> float:
+        """How long it parks now; each time three times as long, until something is delivered."""
+        pause = min(self.policy.parked * 3.0 ** min(self.state.parks, 8), self.policy.longest_parked)
+        self.state.parks += 1
+        return pause
+
     def due(self, now: float) -> float | None:
         """When the lane wants attention if nobody keeps it in mind; None: it wants none."""
         state = self.state
@@ -363,9 +369,7 @@ class Lane:
         if state.not_before <= state.first_try_at + self.policy.retries:
             return
         if not state.is_throttled:
-            pause = min(self.policy.parked * 3.0 ** min(state.parks, 8), self.policy.longest_parked)
-            state.not_before = max(state.not_before, now + pause)
-            state.parks += 1
+            state.not_before = max(state.not_before, now + self.parked_seconds())
         self._park()
 
     def _park(self) -> None:

@@ -109,6 +109,7 @@ class DeliveryCalls:
             asyncio.get_running_loop().call_later(max(0.0, step.at - now), self.consider, held)
         elif step.action in ("wait", "idle"):
             self._put_away(held, now)
+            self._consider_parts(held)
         else:
             self._enqueue(held, step, now)
 
@@ -117,11 +118,17 @@ class DeliveryCalls:
         if held.key.part == MAIN or held.external_id:
             return False
         main = self._board.lanes.get(held.key._replace(part=MAIN))
-        return main is not None and not main.lane.state.is_parked and main.has_work
+        if main is None or not main.has_work:
+            return False
+        # a drain may take long, and what is fresh holds the cursor up
+        return not main.lane.state.is_parked or (main.is_drain and held.is_drain)
 
     def _consider_all(self, held: HeldLane) -> None:
         """The lane, and the parts that wait for it."""
         self.consider(held)
+        self._consider_parts(held)
+
+    def _consider_parts(self, held: HeldLane) -> None:
         endpoint = self._endpoints.get(held.subscription.destination)
         if held.key.part == MAIN and endpoint is not None:
             for part in endpoint.capabilities.parts:
@@ -155,6 +162,10 @@ class DeliveryCalls:
             kind = held.subscription.destination.type
             why = f"no destination of type {kind!r}" if endpoint is None else endpoint.trouble
             self._put_off(held, RETRY_SECONDS, why)
+            return
+        if held.key.part != MAIN and not held.external_id:
+            # the main part is parked: nothing is claimed for a call that cannot be made yet
+            self._put_off(held, held.lane.parked_seconds(), "waits for what the main part makes")
             return
         limit = endpoint.limit(endpoint.destination.limit_of(self._outgoing(held, step.delivery)))
         held.is_queued = True
