@@ -68,7 +68,9 @@ class _Family:
                 continue
             name, process = self._running.pop(pid)
             process.returncode = code = os.waitstatus_to_exitcode(status)
-            if code or not self._stopping:
+            # told before it listened: it had not begun, so there was nothing to drain
+            is_drained = self._stopping and (code == 0 or (code == -signal.SIGTERM and pid in self._told))
+            if not is_drained:
                 print(f"atlan-meta: {name} ended ({_how(code)}); draining the others", file=sys.stderr)
                 self._outcome = self._outcome or (_WRONG_USAGE if code == _WRONG_USAGE else _FAILED)
             self._drain()

@@ -74,6 +74,20 @@ def test_a_signal_drains_all_and_the_command_exits_0(number: signal.Signals, tmp
     assert both(tmp_path, "drained")()
 
 
+def test_a_service_that_is_told_before_it_listens_has_nothing_to_drain(tmp_path: Path) -> None:
+    deaf = (sys.executable, "-c", "import time; time.sleep(30)")
+    program = (
+        "from airflow_provider_atlan_meta.services.children import run_children as r; "
+        f"exit(r({ {'one': service(tmp_path, 'one'), 'deaf': deaf}!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program])
+    wait_for((tmp_path / "one.up").exists)
+    process.terminate()
+
+    assert process.wait(20) == 0
+    assert (tmp_path / "one.drained").exists()
+
+
 def test_a_service_that_fails_to_drain_fails_the_command(tmp_path: Path) -> None:
     command = parent(tmp_path, (0, 3))
     wait_for(both(tmp_path, "up"))
