@@ -117,7 +117,7 @@ class ChangeIntake:
         for lease in reach:
             held = board.partitions.get(lease.partition)
             if held is not None:
-                held.lease_until = max(held.lease_until, now + held.lease_seconds)
+                held.extend(now)
                 if held.suspect_before is None:
                     held.suspect_before = begun.reached.get(lease.partition, 0)
         if begun.version != board.version:

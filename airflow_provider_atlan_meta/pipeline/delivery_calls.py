@@ -23,7 +23,7 @@ from airflow_provider_atlan_meta.core.sending import (
     SendOutcome,
     answer_of,
 )
-from airflow_provider_atlan_meta.pipeline.doubles import fold, look_up
+from airflow_provider_atlan_meta.pipeline.doubles import made_once
 from airflow_provider_atlan_meta.pipeline.endpoints import RETRY_SECONDS, Destinations, Endpoints, Limit
 from airflow_provider_atlan_meta.pipeline.lane_board import NO_ID, HeldLane, LaneBoard, Told
 
@@ -108,7 +108,7 @@ class DeliveryCalls:
         if step.action == "wait" and step.at - now <= held.lane.policy.retries:
             asyncio.get_running_loop().call_later(max(0.0, step.at - now), self.consider, held)
         elif step.action in ("wait", "idle"):
-            self._put_away(held, now)
+            self._put_away(held, now, is_idle=step.action == "idle")
             self._consider_parts(held)
         else:
             self._enqueue(held, step, now)
@@ -136,15 +136,10 @@ class DeliveryCalls:
                 if other is not None and other is not held:
                     self.consider(other)
 
-    def _put_away(self, held: HeldLane, now: float) -> None:
+    def _put_away(self, held: HeldLane, now: float, *, is_idle: bool) -> None:
         """The ledger keeps it until it is due."""
         lane = held.lane
-        if (
-            held.is_drain
-            and lane.state.is_parked
-            and not lane.state.is_disabled
-            and lane.peek(now).action == "idle"
-        ):
+        if is_idle and held.is_drain and lane.state.is_parked and not lane.state.is_disabled:
             if held.has_more:
                 lane.state.not_before = now
             else:
@@ -319,6 +314,7 @@ class DeliveryCalls:
         if outcome.result == "retry" and outcome.retry_after:
             limit.not_before = max(limit.not_before, now + outcome.retry_after)
         held.status, held.detail, held.receipt = outcome.status, outcome.detail[:500], outcome.external_id
+        held.folded = 0
         if step.delivery is not None and step.action == "send" and held.lane.state.claim is None:
             identity = step.delivery.delivery_id
             held.attempts[identity] = held.attempts.get(identity, 0) + 1
@@ -346,31 +342,25 @@ class DeliveryCalls:
         """Whether a claimed call took effect, long after it was made."""
         claim = held.lane.state.claim
         age = 0.0 if claim is None else self._clock() - claim.claimed_at
-        found = await look_up(destination, self._outgoing(held, delivery), age_seconds=age)
-        if found.external_ids is None:
-            held.detail = found.why
-            held.lane.looked_up(None, self._clock())
-            return
-        if found.external_ids:
-            held.receipt, *doubles = found.external_ids
-            held.folded = await fold(destination, tuple(doubles))
+        made = await made_once(destination, self._outgoing(held, delivery), age_seconds=age)
+        held.detail, held.folded = made.why or held.detail, made.folded
+        if made.external_id:
+            held.receipt = made.external_id
             if held.key.part == MAIN:
-                self._has_made(held, held.receipt, capabilities)
-        held.lane.looked_up(bool(found.external_ids), self._clock())
+                self._has_made(held, made.external_id, capabilities)
+        held.lane.looked_up(None if made.external_id is None else bool(made.external_id), self._clock())
 
     async def scan(self, held: HeldLane, delivery: Delivery) -> DeliveryEntry | None:
         """Folds what a delivery that was claimed more than once has doubled; None: nothing is known, look again."""
         endpoint = self._endpoints.get(held.subscription.destination)
         if endpoint is None or endpoint.destination is None:
             return None
-        destination = await endpoint.enter()
-        age = held.lane.policy.settle_wait
-        found = await look_up(destination, self._outgoing(held, delivery), age_seconds=age)
-        if found.external_ids is None:
-            return None
+        outgoing, age = self._outgoing(held, delivery), held.lane.policy.settle_wait
         own = held.external_id if held.key.part == MAIN else ""
-        keep = own or next(iter(found.external_ids), "")
-        held.folded = await fold(destination, tuple([one for one in found.external_ids if one != keep]))
+        made = await made_once(await endpoint.enter(), outgoing, age_seconds=age, own=own)
+        if made.external_id is None:
+            return None
+        held.folded = made.folded
         return held.entry(delivery, "delivered")._replace(scan_seconds=None, change=b"")
 
     async def ended_within(self, seconds: float) -> None:

@@ -142,11 +142,13 @@ class DeliveryWriter:
             keys = [lane.key for write in writes for lane in write.lanes]
             touched = [held for key in keys if (held := self._board.lanes.get(key)) is not None]
             lost = await self._persist(lambda: self._ledger.write(self._log, writes))
-            self._extend({write.lease.partition for write in writes} - lost, now)
-            for one in taken:
-                if (partition := one.write.lease.partition) in lost:
-                    self._board.keep_delivered(partition, one.write.deliveries)
-                    self._board.lose(partition)
+            for write in writes:
+                number = write.lease.partition
+                if number in lost:
+                    self._board.keep_delivered(number, write.deliveries)
+                    self._board.lose(number)
+                elif number in self._board.partitions:
+                    self._board.partitions[number].extend(now)
             self._touched = self._board.forget([*self._touched, *touched])
         await self._write_late()
         if calls:
@@ -186,12 +188,6 @@ class DeliveryWriter:
             for _, entry, future in wanted:
                 if not future.done():
                     future.set_result(attempts.get(entry.delivery_id))
-
-    def _extend(self, partitions: set[int], since: float) -> None:
-        for number in partitions:
-            partition = self._board.partitions.get(number)
-            if partition is not None:
-                partition.lease_until = since + self._policy.lease
 
     async def _persist(self, call: Callable[[], frozenset[int]]) -> frozenset[int]:
         while True:

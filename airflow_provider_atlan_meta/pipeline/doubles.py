@@ -11,24 +11,28 @@ from airflow_provider_atlan_meta.core.sending import Destination, LookupDestinat
 _MARGIN_SECONDS = 900.0
 
 
-class Found(NamedTuple):
-    """:param external_ids: what the delivery has made, oldest first; None: nothing is known, and ``why``."""
+class Made(NamedTuple):
+    """:param external_id: what stands for the delivery now; empty: it has made nothing; None: nothing is known.
+    :param folded: doubles that are gone. :param why: nothing is known.
+    """
 
-    external_ids: tuple[str, ...] | None
+    external_id: str | None
+    folded: int = 0
     why: str = ""
 
 
-async def look_up(destination: Destination, outgoing: Outgoing, *, age_seconds: float) -> Found:
-    """:param age_seconds: of the last attempt."""
+async def made_once(
+    destination: Destination, outgoing: Outgoing, *, age_seconds: float, own: str = ""
+) -> Made:
+    """Takes away all but one of what the delivery has made.
+
+    :param age_seconds: of the last attempt. :param own: what its lane goes by, which stays; else the oldest stays.
+    """
     looking = cast(LookupDestination, destination)
     try:
-        return Found(await looking.find(outgoing, since_seconds=age_seconds + _MARGIN_SECONDS))
+        found = await looking.find(outgoing, since_seconds=age_seconds + _MARGIN_SECONDS)
     except (TransientError, TerminalError) as error:
-        return Found(None, str(error)[:500])
-
-
-async def fold(destination: Destination, doubles: tuple[str, ...]) -> int:
-    """Takes doubles away; how many are gone."""
-    looking = cast(LookupDestination, destination)
-    outcomes = [await looking.remove(one) for one in doubles]
-    return sum(outcome.result == "delivered" for outcome in outcomes)
+        return Made(None, why=str(error)[:500])
+    keep = own or next(iter(found), "")
+    outcomes = [await looking.remove(one) for one in found if one != keep]
+    return Made(keep, sum(outcome.result == "delivered" for outcome in outcomes))

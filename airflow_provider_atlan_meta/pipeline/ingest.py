@@ -28,6 +28,7 @@ from airflow_provider_atlan_meta.pipeline.leases import (
     check_cursors,
     ends_of,
     first_offsets,
+    look,
     owned_by,
     progress,
 )
@@ -133,22 +134,14 @@ class Ingest:
 
     def look(self) -> IngestOutcome:
         """What ``drain`` would read, by offsets alone (transaction markers count); takes and changes nothing."""
-        identity = self._log.identify()
-        bounds = self._log.bounds(identity.partitions)
-        cursors, foreign = self._ledger.look(identity)
-        owned_by = {lease.partition: lease.label for lease in foreign}
-        ranges = []
-        for partition, (first, end) in sorted(bounds.items()):
-            start = cursors.get(partition, first)
-            if start < end and partition not in owned_by:
-                ranges.append(
-                    PartitionRange(
-                        topic=identity.topic, partition=partition, start=start, end=end, records=end - start
-                    )
-                )
-        lag = sum(part.records for part in ranges)
+        unread = look(self._log, self._ledger)
         return IngestOutcome(
-            topic=identity.topic, records=lag, ranges=tuple(ranges), owned_by=owned_by, lag=lag, dry_run=True
+            topic=unread.topic,
+            records=unread.records,
+            ranges=unread.ranges,
+            owned_by=unread.owned_by,
+            lag=unread.records,
+            dry_run=True,
         )
 
     def drain(self, limits: DrainLimits) -> IngestOutcome:

@@ -7,13 +7,14 @@ partition's cursor moves with what is told: up to the lowest change that is not 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
 from airflow_provider_atlan_meta.core.changes import ChangeEvent, decode_change
 from airflow_provider_atlan_meta.core.deliveries import (
+    FINAL,
     MAIN,
     DeliveryEntry,
     DeliveryState,
@@ -128,8 +129,9 @@ class HeldLane:
         told: Told | None = delivery.change
         attempts = self.attempts.get(delivery.delivery_id, 0)
         policy, claim = self.lane.policy, self.lane.state.claim
-        was_claimed = policy.claims is ClaimUse.EVERY or (policy.claims is ClaimUse.FIRST and attempts > 1)
-        scans = state == "delivered" and was_claimed and attempts > 1
+        # claimed more than once: it may have been made twice
+        scans = state == "delivered" and attempts > 1 and policy.claims is not ClaimUse.NEVER
+        is_final = state in FINAL
         is_open = claim is not None and claim.delivery.delivery_id == delivery.delivery_id
         return DeliveryEntry(
             key=self.key,
@@ -140,11 +142,9 @@ class HeldLane:
             attempts=attempts,
             status=self.status if state in ("delivered", "rejected") else None,
             detail=self.detail if state in ("parked", "rejected") else "",
-            change=b""
-            if told is None or (state in ("delivered", "folded", "rejected") and not scans)
-            else told.json,
+            change=b"" if told is None or (is_final and not scans) else told.json,
             scan_seconds=policy.settle_wait if scans else None,
-            claim_open=is_open and state in ("claimed", "parked"),
+            claim_open=is_open and not is_final,
             folded=self.folded if state == "delivered" else 0,
             external_id=self.receipt if state == "delivered" else "",
         )
@@ -240,6 +240,10 @@ class HeldPartition:
         """To the end of a bounded run."""
         return self.end is not None and self.offsets.end >= self.end
 
+    def extend(self, since: float) -> None:
+        """The ledger has answered a call that was made at ``since``."""
+        self.lease_until = max(self.lease_until, since + self.lease_seconds)
+
     # ---- the cursor ----------------------------------------------------------------------------------------------
 
     def read(self, offset: int) -> None:
@@ -329,11 +333,6 @@ class LaneBoard:
     def drains(self) -> int:
         return sum(held.is_drain for held in self.lanes.values())
 
-    @property
-    def is_idle(self) -> bool:
-        """Nothing under way and nothing to tell."""
-        return not self.lanes and not any(partition.has_news for partition in self.partitions.values())
-
     def forget(self, lanes: Iterable[HeldLane]) -> list[HeldLane]:
         """Drops those that have nothing to do or to tell; returns those that are to be asked about again."""
         if self.pins:
@@ -350,11 +349,8 @@ class LaneBoard:
         held = self.partitions.pop(partition, None)
         if held is not None:
             self.keep_delivered(partition, held.entries)
-        for lane in list(self.of_partition(partition)):
-            del self.lanes[lane.key]
+        for key in [lane.key for lane in self.lanes.values() if lane.partition == partition]:
+            del self.lanes[key]
 
     def keep_delivered(self, partition: int, entries: Iterable[DeliveryEntry]) -> None:
         self.late += [(partition, entry) for entry in entries if entry.state == "delivered"]
-
-    def of_partition(self, partition: int) -> Iterator[HeldLane]:
-        return (held for held in self.lanes.values() if held.partition == partition)

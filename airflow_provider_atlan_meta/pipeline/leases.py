@@ -1,16 +1,53 @@
-"""What the ledger's rows and a look at the log mean for a run: do they fit, where does it end, who else works."""
+"""What the ledger's rows and a look at the log mean for a run: do they fit, what is unread, who else works."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from airflow_provider_atlan_meta.core.errors import TerminalError, TransientError
-from airflow_provider_atlan_meta.core.ports import ForeignLease, Lease, LeaseOwner, LogIdentity, Poll
+from airflow_provider_atlan_meta.core.ports import (
+    ForeignLease,
+    Lease,
+    LeaseOwner,
+    Ledger,
+    LogIdentity,
+    Poll,
+    RecordLog,
+)
 from airflow_provider_atlan_meta.core.rows import LogRecord
+from airflow_provider_atlan_meta.pipeline.outcomes import PartitionRange
 
 Bounds = Mapping[int, tuple[int, int]]
 
 TAKEN_OVER = "taken over by another owner"
+
+
+class Unread(NamedTuple):
+    """What a bounded run would read, by offsets alone. :param owned_by: partition -> who works on it, so not we."""
+
+    topic: str
+    ranges: tuple[PartitionRange, ...]
+    owned_by: Mapping[int, str]
+
+    @property
+    def records(self) -> int:
+        """Transaction markers count."""
+        return sum(part.records for part in self.ranges)
+
+
+def look(log: RecordLog, ledger: Ledger) -> Unread:
+    """Takes and changes nothing."""
+    identity = log.identify()
+    bounds = log.bounds(identity.partitions)
+    cursors, foreign = ledger.look(identity)
+    others = {lease.partition: lease.label for lease in foreign}
+    ranges = tuple(
+        PartitionRange(topic=identity.topic, partition=p, start=start, end=end, records=end - start)
+        for p, (first, end) in sorted(bounds.items())
+        if (start := cursors.get(p, first)) < end and p not in others
+    )
+    return Unread(identity.topic, ranges, others)
 
 
 def check_cursors(identity: LogIdentity, leases: Iterable[Lease], bounds: Bounds) -> None:

@@ -20,7 +20,13 @@ from airflow_provider_atlan_meta.core.ports import Lease, LeaseOwner, LogIdentit
 from airflow_provider_atlan_meta.pipeline.change_intake import Gate
 from airflow_provider_atlan_meta.pipeline.ingest import DrainLimits
 from airflow_provider_atlan_meta.pipeline.lane_board import HeldPartition, TakenWrite
-from airflow_provider_atlan_meta.pipeline.leases import TAKEN_OVER, check_cursors, first_offsets, owned_by
+from airflow_provider_atlan_meta.pipeline.leases import (
+    TAKEN_OVER,
+    check_cursors,
+    first_offsets,
+    look,
+    owned_by,
+)
 from airflow_provider_atlan_meta.pipeline.outcomes import PartitionRange, PropagateOutcome
 from airflow_provider_atlan_meta.pipeline.propagation_run import (
     Ports,
@@ -100,18 +106,14 @@ class Propagation:
 
     def look(self) -> PropagateOutcome:
         """What ``drain`` would read, by offsets alone (transaction markers count); takes and changes nothing."""
-        identity = self._log.identify()
-        bounds = self._log.bounds(identity.partitions)
-        cursors, foreign = self._leases.look(identity)
-        others = {lease.partition: lease.label for lease in foreign}
-        ranges = [
-            PartitionRange(topic=identity.topic, partition=p, start=start, end=end, records=end - start)
-            for p, (first, end) in sorted(bounds.items())
-            if (start := cursors.get(p, first)) < end and p not in others
-        ]
-        lag = sum(part.records for part in ranges)
+        unread = look(self._log, self._leases)
         return PropagateOutcome(
-            topic=identity.topic, records=lag, ranges=tuple(ranges), owned_by=others, lag=lag, dry_run=True
+            topic=unread.topic,
+            records=unread.records,
+            ranges=unread.ranges,
+            owned_by=unread.owned_by,
+            lag=unread.records,
+            dry_run=True,
         )
 
     async def drain(
@@ -138,9 +140,7 @@ class Propagation:
             while not (stopped() or self._is_through(run, limits, started)):
                 run.check()
                 has_room = run.records < limits.max_records
-                if has_room and any(
-                    one.offsets.end < (one.end or 0) for one in run.board.partitions.values()
-                ):
+                if has_room and not self._is_read(run):
                     await self._step(run, min(self._policy.batch_records, limits.max_records - run.records))
                 else:
                     await run.progress.wait(0.05)
@@ -157,11 +157,12 @@ class Propagation:
     def _is_through(self, run: Run, limits: DrainLimits, started: float) -> bool:
         if self._clock() - started >= limits.max_seconds or not run.board.partitions:
             return True
-        is_read = run.records >= limits.max_records or all(
-            one.is_read for one in run.board.partitions.values()
-        )
+        is_read = run.records >= limits.max_records or self._is_read(run)
         is_busy = run.calls.under_way or any(held.has_work for held in run.board.lanes.values())
         return is_read and run.due.is_through and not is_busy
+
+    def _is_read(self, run: Run) -> bool:
+        return all(one.is_read for one in run.board.partitions.values())
 
     # ---- the service ---------------------------------------------------------------------------------------------
 
@@ -270,15 +271,17 @@ class Propagation:
             if one.write.lease.partition in lost:
                 continue
             self.has_committed = True
-            for lane in one.write.lanes:
-                (run.parked.add if lane.is_parked else run.parked.discard)(lane.key)
             for entry in one.write.deliveries:
                 self._listener.delivered(entry)
             if one.write.end > one.start or one.write.deliveries:
                 part = _range(run.identity, one)
                 ranges.append(part)
                 self._listener.batch(part)
+            if run.is_bounded:
+                for lane in one.write.lanes:
+                    (run.parked.add if lane.is_parked else run.parked.discard)(lane.key)
         if run.is_bounded:
+            # an endless run would keep them for ever
             run.ranges += ranges
         if ranges:
             self._listener.written(ranges)

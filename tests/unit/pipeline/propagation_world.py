@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -171,6 +171,18 @@ class World:
         return [one.change.revision for one in self.destination(conn_id).applied]
 
     @property
+    def is_through(self) -> bool:
+        """Everything is read, and nothing is parked, claimed, unsure or to be scanned."""
+        tables = self.database.deliveries
+        ends = {partition: self.topic.bounds(partition)[1] for partition in range(self.partitions)}
+        rows = {key[2]: row.next_offset for key, row in self.database.ledger.items()}
+        return (
+            rows == ends
+            and all(one.settled_at is not None and one.scan_at is None for one in tables.deliveries.values())
+            and all(lane.due_at is None for lane in tables.lanes.values())
+        )
+
+    @property
     def cursor(self) -> int:
         """-1: nobody has taken the partition yet."""
         row = self.database.ledger.get(("memory", "meta.changes.v1", 0, SINK))
@@ -179,7 +191,3 @@ class World:
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(work)
-
-
-def labels(entries: Sequence[Any]) -> list[str]:
-    return [entry.state for entry in entries]

@@ -266,6 +266,25 @@ def test_a_claim_that_folds_others_is_looked_up_by_whoever_comes_next() -> None:
     assert len(posts) == len(set(posts))
 
 
+def test_a_double_that_was_taken_away_is_counted_once() -> None:
+    world = World.of(subscription("s", "chat"))
+    chat = world.destination("chat-s")
+    chat.lookup_lag = 60.0  # the lookup sees nothing yet, so the message is made again
+    for _ in range(2):
+        chat.lose_next_answer()
+    world.tell(change("inc-1", 1))
+    until(world, lambda: len(chat.made) == 2)
+    world.tell(change("inc-1", 2))
+    until(world, lambda: world.cursor == 2)
+    chat.lookup_lag = 0.0
+
+    until(world, lambda: world.is_through)
+
+    stored = world.database.deliveries.deliveries.values()
+    assert sum(one.entry.folded for one in stored if not one.entry.key.part) == 1
+    assert len([one for one in chat.made if not one.part]) == 1
+
+
 # ---- other owners ----------------------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ async def storm(world: World, pick: Random) -> None:
 async def calm(world: World) -> None:
     """Until nothing is left to do: everything read, nothing parked, claimed or unsure."""
     deadline = asyncio.get_running_loop().time() + 60
-    while not is_through(world):
+    while not world.is_through:
         assert asyncio.get_running_loop().time() < deadline, world.database.deliveries
         engine = world.consumer("service host:last")
         try:
@@ -78,17 +78,6 @@ async def calm(world: World) -> None:
         finally:
             engine.close()
         await asyncio.sleep(0.05)
-
-
-def is_through(world: World) -> bool:
-    tables = world.database.deliveries
-    ends = {partition: world.topic.bounds(partition)[1] for partition in range(world.partitions)}
-    rows = {key[2]: row.next_offset for key, row in world.database.ledger.items()}
-    return (
-        rows == ends
-        and all(one.settled_at is not None and one.scan_at is None for one in tables.deliveries.values())
-        and all(lane.due_at is None for lane in tables.lanes.values())
-    )
 
 
 @pytest.mark.parametrize("seed", range(8))
