@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_atlan_meta.cli.moments import moment
 from airflow_provider_atlan_meta.cli.output import add_json_flag, emit
+from airflow_provider_atlan_meta.cli.verbs import add_verbs
 from airflow_provider_atlan_meta.config.connections import CONNECT, POSTGRES_ADMIN, POSTGRES_CDC, Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 
@@ -40,21 +41,17 @@ def add_parser(subparsers: Any) -> None:
         help="changes of rows, by Kafka Connect and Debezium onto their topic",
         epilog="example: atlan-meta capture apply && atlan-meta capture status",
     )
-    verbs = parser.add_subparsers(dest="capture_verb", metavar="VERB", required=True)
-    made = {}
-    for verb, summary, example in _VERBS:
-        made[verb] = verbs.add_parser(
-            verb, help=summary, description=summary, epilog=f"example: atlan-meta {example}"
-        )
-        _add_connections(made[verb])
-        made[verb].add_argument(
+    made = add_verbs(parser, "capture_verb", _VERBS)
+    for verb, one in made.items():
+        _add_connections(one)
+        one.add_argument(
             "--timeout",
             type=float,
             default=10.0 if verb == "status" else 60.0,
             metavar="SECONDS",
             help="how long to wait until it is healthy (%(default)s)",
         )
-        add_json_flag(made[verb])
+        add_json_flag(one)
     made["apply"].add_argument(
         "--dry-run", action="store_true", help="say what would be changed; change nothing"
     )

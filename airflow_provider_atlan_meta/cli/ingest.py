@@ -6,8 +6,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_atlan_meta.cli.output import add_json_flag, emit, owner_lines
-from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES, Connections
+from airflow_provider_atlan_meta.cli.output import emit, owner_lines
+from airflow_provider_atlan_meta.cli.verbs import add_batch_options
+from airflow_provider_atlan_meta.config.connections import POSTGRES, Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,16 +21,9 @@ def add_parser(subparsers: Any) -> None:
         help="read what is in the topic into the store, once, and stop",
         epilog="example: atlan-meta ingest --max-records 5000 --json",
     )
-    parser.add_argument("--max-records", type=int, default=10_000, help="stop after so many (%(default)s)")
-    parser.add_argument("--runner", choices=("local",), default="local", help="where it runs (%(default)s)")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be read; take and write nothing"
+    add_batch_options(
+        parser, most="", spared="take and write nothing", postgres_conn_id=POSTGRES, role="meta_ingest"
     )
-    parser.add_argument("--kafka-conn-id", default=KAFKA, help="Kafka connection (%(default)s)")
-    parser.add_argument(
-        "--postgres-conn-id", default=POSTGRES, help="store connection, role meta_ingest (%(default)s)"
-    )
-    add_json_flag(parser)
     parser.set_defaults(run=_ingest)
 
 

@@ -6,8 +6,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_atlan_meta.cli.output import add_json_flag, emit, owner_lines
-from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES_CONSUMER, Connections
+from airflow_provider_atlan_meta.cli.output import emit, owner_lines
+from airflow_provider_atlan_meta.cli.verbs import add_batch_options
+from airflow_provider_atlan_meta.config.connections import POSTGRES_CONSUMER, Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.messages import counted
 
@@ -21,20 +22,13 @@ def add_parser(subparsers: Any) -> None:
         help="tell the subscribers what changed, once, and stop",
         epilog="example: atlan-meta propagate --max-records 5000 --json",
     )
-    parser.add_argument(
-        "--max-records", type=int, default=10_000, help="stop after so many changes (%(default)s)"
+    add_batch_options(
+        parser,
+        most=" changes",
+        spared="take, send and write nothing",
+        postgres_conn_id=POSTGRES_CONSUMER,
+        role="meta_consumer",
     )
-    parser.add_argument("--runner", choices=("local",), default="local", help="where it runs (%(default)s)")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be read; take, send and write nothing"
-    )
-    parser.add_argument("--kafka-conn-id", default=KAFKA, help="Kafka connection (%(default)s)")
-    parser.add_argument(
-        "--postgres-conn-id",
-        default=POSTGRES_CONSUMER,
-        help="store connection, role meta_consumer (%(default)s)",
-    )
-    add_json_flag(parser)
     parser.set_defaults(run=_propagate)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_atlan_meta.cli.output import add_json_flag, aligned, emit, spelled_time
+from airflow_provider_atlan_meta.cli.verbs import add_verbs
 from airflow_provider_atlan_meta.config.connections import POSTGRES_CONSUMER, POSTGRES_READER, Connections
 
 if TYPE_CHECKING:
@@ -44,14 +45,10 @@ def add_parser(subparsers: Any) -> None:
         help="who hears of which changes, and why",
         epilog="example: atlan-meta subscription apply -f subscriptions.yaml && atlan-meta subscription list",
     )
-    verbs = parser.add_subparsers(dest="subscription_verb", metavar="VERB", required=True)
-    made = {}
-    for verb, summary, example in _VERBS:
-        made[verb] = verbs.add_parser(
-            verb, help=summary, description=summary, epilog=f"example: atlan-meta {example}"
-        )
-        _add_connection(made[verb], writes=verb == "apply")
-        add_json_flag(made[verb])
+    made = add_verbs(parser, "subscription_verb", _VERBS)
+    for verb, one in made.items():
+        _add_connection(one, writes=verb == "apply")
+        add_json_flag(one)
     _add_apply_options(made["apply"])
     _add_explain_options(made["explain"])
     made["apply"].set_defaults(run=_apply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -108,18 +109,15 @@ class IngestOperator(BaseOperator):
     def _request(self) -> IngestRequest:
         from airflow_provider_atlan_meta.services.ingest import IngestRequest
 
-        settings = Settings()
         task_values.one_of("runner", self.runner, RUNNERS)
         for sink in task_values.names("sinks", self.sinks):
             task_values.one_of("sinks", sink, SINKS)
-        return IngestRequest(
-            topic=self.topic or settings.topic("events"),
-            dead_letter_topic=settings.topic("dead-letter"),
+        request = IngestRequest.from_settings(
+            Settings(),
             max_records=task_values.positive("max_records", self.max_records),
             dry_run=task_values.flag("dry_run", self.is_dry_run),
-            batch_records=settings.integer("batch_records"),
-            lease_seconds=settings.number("lease_seconds"),
         )
+        return replace(request, topic=self.topic or request.topic)
 
 
 def _told(part: PartitionRange) -> str:

@@ -97,6 +97,38 @@ def project_command(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "airflow_provider_atlan_meta.cli", *arguments)
 
 
+def service_url(name: str, home: Home) -> str:
+    return f"http://127.0.0.1:{home.port(name)}"
+
+
+def project_service(
+    name: str,
+    *,
+    modules: tuple[str, ...],
+    needs: tuple[str, ...],
+    offer: Callable[[Home], Offer],
+    reads_tenants: bool = False,
+) -> Server:
+    """``atlan-meta serve NAME`` as a member.
+
+    :param modules: without which it cannot run here.
+    """
+    return Server(
+        name=name,
+        summary=f"atlan-meta serve {name}",
+        missing=lambda: missing_modules(*modules),
+        ports=(name,),
+        needs=needs,
+        command=lambda site: Command(
+            argv=project_command("serve", name), environ=site.environ, folder=site.home.path
+        ),
+        ready=lambda site, _pid: http_status(site.home.port(name), "/readyz") == 200,
+        address=lambda home: service_url(name, home),
+        offer=offer,
+        reads_tenants=reads_tenants,
+    )
+
+
 def run_step(
     site: Site, argv: tuple[str, ...], *, what: str, name: str, environ: Mapping[str, str] | None = None
 ) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from airflow_provider_atlan_meta.clients.postgres_ledger import PostgresLedger
 from airflow_provider_atlan_meta.clients.postgres_subscriptions import PostgresSubscriptions
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
-from airflow_provider_atlan_meta.core.errors import ConfigurationError, TransientError
+from airflow_provider_atlan_meta.core.errors import ConfigurationError
 from airflow_provider_atlan_meta.core.ports import LeaseOwner
 from airflow_provider_atlan_meta.core.routing import DestinationSpec
 from airflow_provider_atlan_meta.core.sending import Capabilities, Destination
@@ -27,6 +25,7 @@ from airflow_provider_atlan_meta.pipeline.outcomes import PartitionRange, Propag
 from airflow_provider_atlan_meta.pipeline.propagate import SINK, Listener, Propagation
 from airflow_provider_atlan_meta.pipeline.propagation_run import Ports, PropagatePolicy
 from airflow_provider_atlan_meta.services.destinations import DESTINATIONS, open_destination
+from airflow_provider_atlan_meta.services.following import FollowingService, OnTrouble
 
 __all__ = [
     "ConsumerService",
@@ -39,8 +38,6 @@ __all__ = [
 
 T = TypeVar("T")
 ConnectionLookup = Callable[[str], ConnectionInfo]
-
-_MAX_PAUSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +101,8 @@ def propagate_once(
         return _run(engine.drain(limits, stopped))
 
 
-class ConsumerService:
-    """The service lane: follows the changes until told to stop, and starts again after what a retry may cure."""
+class ConsumerService(FollowingService[Propagation]):
+    """The service lane: tells subscribers of changes until told to stop."""
 
     def __init__(
         self,
@@ -116,9 +113,9 @@ class ConsumerService:
         settings: Settings,
         owner: LeaseOwner,
         listener: Listener | None = None,
-        on_trouble: Callable[[TransientError, float], None] | None = None,
+        on_trouble: OnTrouble | None = None,
     ) -> None:
-        self._lane = _Lane(
+        lane = _Lane(
             kafka=KafkaConfig.from_connection(kafka),
             postgres=PostgresConfig.from_connection(postgres),
             connections=connections,
@@ -127,18 +124,11 @@ class ConsumerService:
             policy=_policy(settings.number("lease_seconds"), settings.integer("max_partitions") or None),
             listener=listener or Listener(),
         )
-        self._on_trouble = on_trouble
-        self._stop = threading.Event()
-        self._engine: Propagation | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the engine is connected; it may own nothing while others own all."""
-        return self._engine is not None and self._engine.is_following
-
-    @property
-    def owned(self) -> tuple[int, ...]:
-        return self._engine.owned if self._engine is not None else ()
+        super().__init__(
+            lambda: lane.engine(follows=True),
+            lambda engine, stopped: _run(engine.follow(stopped)),
+            on_trouble,
+        )
 
     @property
     def open_breakers(self) -> tuple[str, ...]:
@@ -148,30 +138,6 @@ class ConsumerService:
     def destination_type(self, subscription: str) -> str:
         """Of a subscription as it was read last."""
         return self._engine.destination_type(subscription) if self._engine is not None else "unknown"
-
-    def stop(self) -> None:
-        """Signal-safe: ``run`` returns when the calls under way have ended, with every lease released."""
-        self._stop.set()
-
-    def run(self) -> None:
-        """:raises TerminalError: no retry helps; the text names the cure."""
-        pause = 1.0
-        while not self._stop.is_set():
-            engine: Propagation | None = None
-            try:
-                with self._lane.engine(follows=True) as engine:
-                    self._engine = engine
-                    _run(engine.follow(self._stop.is_set))
-            except TransientError as error:
-                # trouble after a commit is new trouble: look again soon
-                fresh = engine is not None and engine.has_committed
-                pause = 1.0 if fresh else min(_MAX_PAUSE_SECONDS, pause * 2)
-                wait = error.retry_after or pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads replicas
-                if self._on_trouble is not None:
-                    self._on_trouble(error, wait)
-                self._stop.wait(wait)
-            finally:
-                self._engine = None
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from airflow_provider_atlan_meta.core.ports import LeaseOwner
 from airflow_provider_atlan_meta.pipeline.dead_letters import publish_dead_letters
 from airflow_provider_atlan_meta.pipeline.ingest import SINK, DrainLimits, Ingest, IngestPolicy, Listener
 from airflow_provider_atlan_meta.pipeline.outcomes import IngestOutcome, PartitionRange
+from airflow_provider_atlan_meta.services.following import FollowingService, OnTrouble
 
 __all__ = [
     "IngestOutcome",
@@ -37,7 +36,6 @@ __all__ = [
 ]
 
 MAX_BATCH_RECORDS = 1000
-_MAX_PAUSE_SECONDS = 5.0
 # Well inside the lease: the loop that publishes is the one that renews.
 _DEAD_LETTER_SECONDS = 5.0
 
@@ -123,8 +121,8 @@ def adopt_topic(*, kafka: ConnectionInfo, admin: ConnectionInfo, topic: str, dry
     return adopt_log(PostgresConfig.from_connection(admin), identity, first, sink=SINK, dry_run=dry_run)
 
 
-class IngestService:
-    """The service lane: follows the log until told to stop, and starts again after what a retry may cure."""
+class IngestService(FollowingService[Ingest]):
+    """The service lane: stores records until told to stop."""
 
     def __init__(
         self,
@@ -134,9 +132,9 @@ class IngestService:
         settings: Settings,
         owner: LeaseOwner,
         listener: Listener | None = None,
-        on_trouble: Callable[[TransientError, float], None] | None = None,
+        on_trouble: OnTrouble | None = None,
     ) -> None:
-        self._lane = _Lane(
+        lane = _Lane(
             kafka=KafkaConfig.from_connection(kafka),
             postgres=PostgresConfig.from_connection(postgres),
             topic=settings.topic("events"),
@@ -149,41 +147,7 @@ class IngestService:
             ),
             listener=listener or Listener(),
         )
-        self._on_trouble = on_trouble
-        self._stop = threading.Event()
-        self._engine: Ingest | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the engine is connected; it may own nothing while others own all."""
-        return self._engine is not None and self._engine.is_following
-
-    @property
-    def owned(self) -> tuple[int, ...]:
-        return self._engine.owned if self._engine is not None else ()
-
-    def stop(self) -> None:
-        """Signal-safe: ``run`` returns after the commit it is in, with every lease released."""
-        self._stop.set()
-
-    def run(self) -> None:
-        """:raises TerminalError: no retry helps; the text names the cure."""
-        pause = 1.0
-        while not self._stop.is_set():
-            try:
-                with self._lane.engine() as engine:
-                    self._engine = engine
-                    engine.follow(self._stop.is_set)
-            except TransientError as error:
-                # trouble after a commit is new trouble: look again soon
-                fresh = self._engine is not None and self._engine.has_committed
-                pause = 1.0 if fresh else min(_MAX_PAUSE_SECONDS, pause * 2)
-                wait = error.retry_after or pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads replicas
-                if self._on_trouble is not None:
-                    self._on_trouble(error, wait)
-                self._stop.wait(wait)
-            finally:
-                self._engine = None
+        super().__init__(lane.engine, lambda engine, stopped: engine.follow(stopped), on_trouble)
 
 
 def _policy(batch_records: int, lease_seconds: float, max_partitions: int | None) -> IngestPolicy:

@@ -5,28 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 from airflow_provider_atlan_meta.clients.prometheus import PrometheusMetrics
 from airflow_provider_atlan_meta.config.connections import ConnectionLookup
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.ports import LeaseOwner
+from airflow_provider_atlan_meta.services.following import FollowingService
 from airflow_provider_atlan_meta.services.health import health_server
 from airflow_provider_atlan_meta.services.logs import SecretMask, configure_logs, get_logger
-
-
-class FollowingService(Protocol):
-    @property
-    def is_ready(self) -> bool: ...
-
-    def run(self) -> None:
-        """Until stopped."""
-        ...
-
-    def stop(self) -> None:
-        """Signal-safe."""
-        ...
 
 
 def masked_logs(settings: Settings, lookup: ConnectionLookup) -> ConnectionLookup:
@@ -44,7 +32,7 @@ def masked_logs(settings: Settings, lookup: ConnectionLookup) -> ConnectionLooku
 
 
 def run_process(
-    service: FollowingService,
+    service: FollowingService[Any],
     *,
     name: str,
     topic: str,
