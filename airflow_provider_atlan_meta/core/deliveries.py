@@ -209,7 +209,10 @@ class DeliveryLedger(Protocol):
         ...
 
     def write(self, log: LogIdentity, writes: Sequence[PartitionWrite]) -> frozenset[int]:
-        """Returns the partitions that are somebody else's now, of which nothing was written. Extends the leases."""
+        """Returns the partitions that are somebody else's now, of which nothing was written. Extends the leases.
+
+        With a main part's first ``external_id`` its other parts that are parked become due.
+        """
         ...
 
     def write_late(self, log: LogIdentity, delivered: Sequence[tuple[int, DeliveryEntry]]) -> None:

@@ -332,6 +332,8 @@ class DeliveryCalls:
         for part in capabilities.parts:
             other = self._board.lanes.get(held.key._replace(part=part))
             if other is not None:
+                if not other.external_id and other is not held:
+                    other.lane.state.not_before = 0.0
                 other.external_id = external_id
 
     # ---- lookups -------------------------------------------------------------------------------------------------

@@ -110,6 +110,16 @@ class DeliveryTables:
         if is_final and known.scan_at is None:
             known.entry = known.entry._replace(change=b"")
 
+    def wake_parts(self, partition: int, entries: Sequence[LaneEntry], now: float) -> None:
+        """Where a main part has made something: the other parts, parked for want of it, need wait no longer."""
+        for key in [one.key for one in entries if one.key.part == MAIN and one.external_id]:
+            main = self.lanes.get(key)
+            if main is None or not main.external_id:
+                for other, lane in self.lanes.items():
+                    is_part = other.part != MAIN and other._replace(part=MAIN) == key
+                    if is_part and lane.partition == partition and lane.is_parked:
+                        lane.due_at = None if lane.due_at is None else min(lane.due_at, now)
+
     def put_lane(self, partition: int, entry: LaneEntry, now: float) -> None:
         lane = self.lanes.setdefault(entry.key, StoredLane(partition))
         lane.partition = partition

@@ -157,6 +157,7 @@ class MemoryDeliveries:
         if write.end > row.next_offset:
             row.next_offset, row.moved_at = write.end, now
         row.reach = row.reach if write.reach is None else write.reach
+        self._tables.wake_parts(write.lease.partition, write.lanes, now)
         for lane in write.lanes:
             self._tables.put_lane(write.lease.partition, lane, now)
         for entry in write.deliveries:

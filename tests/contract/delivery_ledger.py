@@ -651,6 +651,24 @@ class DeliveryLedgerContract:
         )
         assert all_of_it.partition == owner.lease.partition
 
+    def test_what_is_parked_for_want_of_the_main_part_is_due_once_that_has_made_something(
+        self, owner: Owner
+    ) -> None:
+        thread = owner.key(part="thread")
+        owner.write(
+            owner.entry("parked", 2, key=thread),
+            LaneEntry(thread, 2, is_parked=True, due_seconds=200.0),
+            LaneEntry(owner.key(part="thread", name="other"), 2, is_parked=True, due_seconds=200.0),
+        )
+        assert owner.due() == ()
+
+        owner.write(owner.lane(1, external_id="C1:17"))
+
+        assert [one.row.key for one in owner.due()] == [thread]
+        owner.write(LaneEntry(thread, 2, is_parked=True, due_seconds=200.0))
+        owner.write(owner.lane(2, external_id="C1:17"))
+        assert owner.due() == ()
+
     def test_a_due_lane_tells_its_open_claim(self, bench: DeliveryBench, owner: Owner) -> None:
         entry = owner.entry("claimed")
         owner.claim(entry)

@@ -280,6 +280,17 @@ begin
     into applied, lost from given g left join held h on h.partition = g.partition;
 
   if applied is not null and cardinality(l_id) > 0 then
+    -- the main part has made something: the other parts, which are parked for want of it, need wait no longer
+    update meta.delivery_lane w
+       set due_at = moment
+      from unnest(l_partition, l_subscription, l_part, l_tenant_id, l_kind, l_id, l_external_id)
+           m (partition, subscription, part, tenant_id, kind, id, external_id)
+     where m.part = '' and m.external_id <> '' and m.partition = any (applied)
+       and w.tenant_id = m.tenant_id and w.kind = m.kind and w.id = m.id and w.subscription = m.subscription
+       and w.part <> '' and w.partition = m.partition and w.is_parked and w.due_at > moment
+       and not exists (select from meta.delivery_lane o
+                        where o.tenant_id = m.tenant_id and o.kind = m.kind and o.id = m.id
+                          and o.subscription = m.subscription and o.part = '' and o.external_id <> '');
     insert into meta.delivery_lane as t
       (subscription, part, tenant_id, kind, id, partition, seen, external_id, is_parked, parks, due_at, unsure_at, last, moved_at)
     select l.subscription, l.part, l.tenant_id, l.kind, l.id, l.partition, l.seen,
