@@ -7,23 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from integration.last_hop import SHORT_LEASE_SECONDS, LastHop, last_hop
+from integration.waiting import wait_until
+
+from airflow_provider_atlan_meta.sandbox.isolation import Isolation
+from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
 
 READY_SECONDS = 30
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str, every: float = 0.05) -> None:
-    """:raises AssertionError: it did not become true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(every)
 
 
 @dataclass
@@ -103,3 +99,28 @@ def service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
         if one.process is not None and one.process.poll() is None:
             one.send(signal.SIGCONT)
             one.kill()
+
+
+@pytest.fixture(scope="module")
+def connect(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """The sandbox, with Kafka Connect."""
+    before = sandbox.is_running("connect")
+    sandbox.up(["connect"])
+    yield sandbox
+    if not before:
+        sandbox.stop("connect")
+
+
+@pytest.fixture(scope="module")
+def servers(connect: Sandbox) -> Sandbox:
+    """Everything between a row and its receivers but the consumer."""
+    connect.up(["recorder"])
+    return connect
+
+
+@pytest.fixture
+def hop(servers: Sandbox, isolation: Isolation, tmp_path: Path) -> Iterator[LastHop]:
+    """Takeovers come soon; what waits for claims and closing sends does not depend on it."""
+    with last_hop(servers, isolation, tmp_path) as made:
+        made.environ["AIRFLOW__ATLAN_META__LEASE_SECONDS"] = str(SHORT_LEASE_SECONDS)
+        yield made

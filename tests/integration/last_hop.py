@@ -7,7 +7,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+from integration.rows_by_hand import put_titled, row_session
 
 from airflow_provider_atlan_meta.cli import main
 from airflow_provider_atlan_meta.sandbox.delivery_oracle import (
@@ -40,17 +41,9 @@ from airflow_provider_atlan_meta.sandbox.recorder import webhook_secret
 from airflow_provider_atlan_meta.sandbox.told_changes import ToldChanges
 
 HOOK, CHAT = "hook", "chat"
+SHORT_LEASE_SECONDS = 6
 _REPORTED = """
   select delivery_id::text, state, folded from meta.delivery where state = 'folded' or folded > 0"""
-
-
-def wait_until(condition: Callable[[], object], seconds: float, what: str, every: float = 0.1) -> None:
-    """:raises AssertionError: it did not become true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {seconds} s")
-        time.sleep(every)
 
 
 @dataclass
@@ -76,7 +69,7 @@ class LastHop:
     # ---- what is done ------------------------------------------------------------------------------------------------
 
     def put(self, incident: str, status: str) -> None:
-        put(self.session, incident, status)
+        put_titled(self.session, incident, status)
 
     def subscribe(self, text: str) -> None:
         """Makes the stored subscriptions those of ``text``."""
@@ -178,21 +171,6 @@ class LastHop:
             " + (select count(*) from meta.delivery_lane where due_at is not null)"
         )
         return int(number)
-
-
-def put(session: psycopg.Connection[Any], incident: str, status: str) -> None:
-    """A row as it is written by hand."""
-    session.execute(
-        "insert into meta.incident (tenant_id, incident_id, title, status) values ('acme', %s, %s, %s)"
-        " on conflict (tenant_id, incident_id) do update set status = excluded.status",
-        [incident, f"incident {incident}", status],
-    )
-
-
-def row_session(store: Database) -> psycopg.Connection[Any]:
-    session = psycopg.connect(store.dsn(store.admin), autocommit=True)
-    session.execute("select set_config('meta.tenants', 'acme', false)")
-    return session
 
 
 def subscriptions_to(channel: str, conn_id: str = HOOK) -> str:

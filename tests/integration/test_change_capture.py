@@ -7,13 +7,15 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from integration.rows_by_hand import drop_slot, put, row_session
+from integration.waiting import wait_until
 
 from airflow_provider_atlan_meta.cli import main
 from airflow_provider_atlan_meta.core.errors import ConfigurationError, TerminalError
@@ -36,15 +38,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 Connection = psycopg.Connection[Any]
 
 
-@pytest.fixture(scope="module")
-def connect(sandbox: Sandbox) -> Iterator[Sandbox]:
-    before = sandbox.is_running("connect")
-    sandbox.up(["connect"])
-    yield sandbox
-    if not before:
-        sandbox.stop("connect")
-
-
 @dataclass(frozen=True)
 class Lane:
     """A database, its connector, and a session that changes rows."""
@@ -59,7 +52,7 @@ def _lane(sandbox: Sandbox, isolation: Isolation) -> Iterator[Lane]:
     store = isolation.new_database()
     capture = isolation.new_capture(store, isolation.new_topics(4))
     capture.apply()
-    with _session(store) as session:
+    with row_session(store) as session:
         yield Lane(store, capture, session)
     isolation.remove_capture(capture)
 
@@ -96,20 +89,6 @@ def changes(lane: Lane) -> Iterator[ChangesTopic]:
         yield reader
 
 
-def _session(store: Database) -> Connection:
-    connection = psycopg.connect(store.dsn(store.admin), autocommit=True)
-    connection.execute("select set_config('meta.tenants', 'acme', false)")
-    return connection
-
-
-def put(connection: Connection, incident: str, status: str) -> None:
-    connection.execute(
-        "insert into meta.incident (tenant_id, incident_id, status) values ('acme', %s, %s)"
-        " on conflict (tenant_id, incident_id) do update set status = excluded.status",
-        [incident, status],
-    )
-
-
 def of(records: list[Record], *rows: str) -> list[Record]:
     return [record for record in records if record.change["id"] in rows]
 
@@ -120,13 +99,6 @@ def rest_state(capture: ChangeCapture) -> tuple[str, list[str]]:
         status = made.client.status(capture.request.connector)
     assert status is not None
     return status.state, [task.state for task in status.tasks]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 class Writer(threading.Thread):
@@ -141,7 +113,7 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         while not self._ending.is_set():
-            with contextlib.suppress(psycopg.OperationalError), _session(self._store) as connection:
+            with contextlib.suppress(psycopg.OperationalError), row_session(self._store) as connection:
                 self._write(connection)
 
     def _write(self, connection: Connection) -> None:
@@ -300,7 +272,7 @@ def test_changes_between_a_new_slot_and_the_connector_s_first_start_are_captured
         plan._prepare(plan.plan().prepared)
         with plan.store() as database:
             database.create_slot(made.request.slot)
-    with _session(store) as session:
+    with row_session(store) as session:
         put(session, "early", "A")
         session.execute("select pg_switch_wal()")
 
@@ -327,7 +299,7 @@ def test_connect_kafka_and_postgresql_killed_under_load_lose_and_double_nothing(
     writer.go_on(200)
     writer.finish()
 
-    with _session(lane.store) as session:
+    with row_session(lane.store) as session:
         rows = dict(session.execute("select incident_id, revision from meta.incident").fetchall())
     changes.read_until(lambda records: len(records) >= sum(rows.values()), 90)
     told = revisions_by_row(changes.settle(3))
@@ -353,26 +325,10 @@ def test_a_database_that_is_away_is_told_while_connect_says_running(lane: Lane, 
         assert made.await_healthy().is_healthy
 
 
-def drop_slot_under_load(store: Database, slot: str) -> None:
-    """As an administrator does it who wants his disk back."""
-    with _session(store) as connection:
-        while connection.execute(
-            "select 1 from pg_replication_slots where slot_name = %s", [slot]
-        ).fetchone():
-            try:
-                connection.execute(
-                    "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = %s",
-                    [slot],
-                )
-                connection.execute("select pg_drop_replication_slot(%s)", [slot])
-            except psycopg.errors.ObjectInUse:
-                continue
-
-
 def test_a_dropped_slot_is_lost_and_applying_refuses_to_begin_anew(lane: Lane, changes: ChangesTopic) -> None:
     put(lane.session, "inc-1", "A")
     changes.read_until(lambda records: len(records) == 1)
-    drop_slot_under_load(lane.store, lane.capture.request.slot)
+    drop_slot(lane.session, lane.capture.request.slot)
 
     with Capture(lane.capture.connections, lane.capture.request) as made:
         assert rest_state(lane.capture)[0] == "RUNNING"
@@ -387,7 +343,7 @@ def test_a_slot_made_anew_behind_the_connector_s_back_is_lost(lane: Lane, change
     changes.read_until(lambda records: len(records) == 1)
     with Capture(lane.capture.connections, lane.capture.request) as made:
         made.stop()
-        drop_slot_under_load(lane.store, lane.capture.request.slot)
+        drop_slot(lane.session, lane.capture.request.slot)
         put(lane.session, "inc-1", "B")
         with made.store() as database:
             database.create_slot(lane.capture.request.slot)
@@ -441,7 +397,7 @@ def test_a_slot_lost_under_load_is_recovered_by_the_documented_command(
     writer = Writer(lane.store, rows=40, rate=200)
     writer.start()
     changes.read_until(lambda records: len(records) > 200)
-    drop_slot_under_load(lane.store, lane.capture.request.slot)
+    drop_slot(lane.session, lane.capture.request.slot)
     lane.session.execute("delete from meta.incident where incident_id in ('deleted', 'again')")
     put(lane.session, "again", "B")
     put(lane.session, "only-in-the-gap", "A")
@@ -490,7 +446,7 @@ def test_an_interrupted_recovery_is_seen_and_goes_on(
 ) -> None:
     put(lane.session, "inc-1", "A")
     changes.read_until(lambda records: len(records) == 1)
-    drop_slot_under_load(lane.store, lane.capture.request.slot)
+    drop_slot(lane.session, lane.capture.request.slot)
     put(lane.session, "inc-1", "B")
 
     def killed(*_: object) -> None:

@@ -17,9 +17,9 @@ from integration.last_hop import (
     last_hop,
     status_of,
     subscriptions_to,
-    wait_until,
     webhook_connection,
 )
+from integration.waiting import wait_until
 
 from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
 from airflow_provider_atlan_meta.clients.kafka_consumer import KafkaLog
@@ -33,15 +33,6 @@ from airflow_provider_atlan_meta.sandbox.received_calls import webhook_calls
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 Services = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def servers(sandbox: Sandbox) -> Iterator[Sandbox]:
-    before = sandbox.is_running("connect")
-    sandbox.up(["connect", "recorder"])
-    yield sandbox
-    if not before:
-        sandbox.stop("connect")
 
 
 @pytest.fixture(scope="module")

@@ -9,45 +9,26 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from integration.last_hop import LastHop, applied_states, first_calls, last_hop, put, row_session, wait_until
+from integration.last_hop import SHORT_LEASE_SECONDS, LastHop, applied_states, first_calls
+from integration.rows_by_hand import put_titled, row_session
+from integration.waiting import wait_until
 
 from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES_CONSUMER, Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import TransientError
 from airflow_provider_atlan_meta.core.ports import LeaseOwner
-from airflow_provider_atlan_meta.sandbox.isolation import Isolation
-from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
 from airflow_provider_atlan_meta.services.consumer import PropagateOutcome, PropagateRequest, propagate_once
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
 
-# Takeovers come soon; what waits for claims and closing sends does not depend on it.
-LEASE_SECONDS = 6
 RUNS = 3
 LOAD_SECONDS, RATE, ROWS = 20, 20.0, 40
 SEED_VARIABLE = "ATLAN_META_TOGETHER_SEED"
-
-
-@pytest.fixture(scope="module")
-def servers(sandbox: Sandbox) -> Iterator[Sandbox]:
-    before = sandbox.is_running("connect")
-    sandbox.up(["connect", "recorder"])
-    yield sandbox
-    if not before:
-        sandbox.stop("connect")
-
-
-@pytest.fixture
-def hop(servers: Sandbox, isolation: Isolation, tmp_path: Path) -> Iterator[LastHop]:
-    with last_hop(servers, isolation, tmp_path) as made:
-        made.environ["AIRFLOW__ATLAN_META__LEASE_SECONDS"] = str(LEASE_SECONDS)
-        yield made
 
 
 class Runs:
@@ -157,7 +138,7 @@ def stop_between_claim_and_call(hop: LastHop, incident: str) -> int:
 def stop_after_the_call(hop: LastHop, incident: str) -> int:
     """Its calls are under way: the post takes effect soon, the webhook long after others have gone on."""
     hop.script("slack", "delay", path="chat.postMessage", seconds=2)
-    hop.script("webhook", "delay", seconds=LEASE_SECONDS * 3)
+    hop.script("webhook", "delay", seconds=SHORT_LEASE_SECONDS * 3)
     hop.put(incident, "A")
     wait_until(lambda: len(under_way(hop, incident)) == 2, 20, "the calls are under way", every=0.02)
     ((label,),) = hop.rows(
@@ -214,7 +195,7 @@ class Load(threading.Thread):
         with row_session(self._hop.store) as session:
             begun = time.monotonic()
             for number in range(int(LOAD_SECONDS * RATE)):
-                put(session, f"inc-{self._rng.randrange(ROWS):03}", f"S{number}")
+                put_titled(session, f"inc-{self._rng.randrange(ROWS):03}", f"S{number}")
                 time.sleep(max(0.0, begun + number / RATE - time.monotonic()))
 
 

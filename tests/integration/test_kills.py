@@ -9,23 +9,16 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import psycopg
 import pytest
-from integration.last_hop import (
-    LastHop,
-    applied_states,
-    first_calls,
-    last_hop,
-    put,
-    row_session,
-    wait_until,
-)
+from integration.last_hop import LastHop, applied_states, first_calls
+from integration.rows_by_hand import drop_slot, put_titled, row_session
+from integration.waiting import wait_until
 
-from airflow_provider_atlan_meta.sandbox.isolation import Database, Isolation
+from airflow_provider_atlan_meta.sandbox.isolation import Database
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
 from airflow_provider_atlan_meta.sandbox.oracle import Verdict, judge
 from airflow_provider_atlan_meta.sandbox.stored_rows import ChangeMessage, read_stored
@@ -38,7 +31,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
 RATE = 20.0
 POSTS = 800
 KILLS_EACH = 2
-LEASE_SECONDS = 6
 # Of each of three calls: to the webhook, for a new message, and to change one.
 LOST_ANSWERS_EACH = 2
 # Sent and not yet in the ledger, at most, when a consumer dies.
@@ -54,22 +46,6 @@ def seed() -> int:
     number = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1 << 32))
     print(f"{SEED_VARIABLE}={number}")
     return number
-
-
-@pytest.fixture(scope="module")
-def servers(sandbox: Sandbox) -> Iterator[Sandbox]:
-    before = sandbox.is_running("connect")
-    sandbox.up(["connect", "recorder"])
-    yield sandbox
-    if not before:
-        sandbox.stop("connect")
-
-
-@pytest.fixture
-def hop(servers: Sandbox, isolation: Isolation, tmp_path: Path) -> Iterator[LastHop]:
-    with last_hop(servers, isolation, tmp_path) as made:
-        made.environ["AIRFLOW__ATLAN_META__LEASE_SECONDS"] = str(LEASE_SECONDS)
-        yield made
 
 
 def test_nothing_is_lost_or_doubled_when_everything_is_killed_twice(
@@ -246,24 +222,13 @@ class Writer(threading.Thread):
     def run(self) -> None:
         with row_session(self._store) as session:
             while not self._over.wait(1 / self._rate):
-                put(session, f"inc-{self.written % self._rows:03}", f"S{self.written}")
+                put_titled(session, f"inc-{self.written % self._rows:03}", f"S{self.written}")
                 self.written += 1
 
     def go_on(self, changes: int) -> None:
         """Returns when so many more are committed."""
         at = self.written
         wait_until(lambda: self.written > at + changes, 60, "rows are written")
-
-
-def drop_slot(session: psycopg.Connection[Any], slot: str) -> None:
-    """As an administrator does it who wants his disk back."""
-    held = "select active_pid from pg_replication_slots where slot_name = %s"
-    while (found := session.execute(held, [slot]).fetchone()) is not None:
-        try:
-            session.execute("select pg_terminate_backend(%s)", [found[0]])
-            session.execute("select pg_drop_replication_slot(%s)", [slot])
-        except psycopg.errors.ObjectInUse:
-            continue
 
 
 def test_receivers_end_in_the_newest_state_after_a_slot_was_lost_under_load(
