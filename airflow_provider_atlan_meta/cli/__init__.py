@@ -30,6 +30,7 @@ VERBS = (
     "capture",
     "subscription",
     "deliveries",
+    "dlq",
     "config",
     "bundle_config",
     "sandbox",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_atlan_meta.cli.actor import actor_of, add_actor_option
 from airflow_provider_atlan_meta.cli.output import add_json_flag, aligned, emit, spelled_time
 from airflow_provider_atlan_meta.cli.verbs import add_verbs
 from airflow_provider_atlan_meta.config.connections import POSTGRES_CONSUMER, POSTGRES_READER, Connections
@@ -66,7 +65,7 @@ def _add_apply_options(parser: Any) -> None:
         "-f", "--file", type=Path, required=True, help="YAML file; what it does not name is removed"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would change; change nothing")
-    parser.add_argument("--actor", default="", help="who does it, for the audit (login@host)")
+    add_actor_option(parser)
 
 
 def _add_explain_options(parser: Any) -> None:
@@ -90,7 +89,7 @@ def _apply(args: argparse.Namespace) -> int:
 
     wanted = _read(args.file)
     applied = apply_subscriptions(
-        Connections().get(args.conn_id), wanted, actor=args.actor or _login(), dry_run=args.dry_run
+        Connections().get(args.conn_id), wanted, actor=actor_of(args), dry_run=args.dry_run
     )
     emit(applied.to_dict(), as_json=args.json, text=_applied(applied))
     return 0
@@ -101,15 +100,6 @@ def _read(file: Path) -> tuple[Subscription, ...]:
     from airflow_provider_atlan_meta.services.destinations import destination_types
 
     return read_subscriptions(file, destinations=destination_types())
-
-
-def _login() -> str:
-    try:
-        login = getpass.getuser()
-    except (OSError, KeyError):
-        # a container's user without a name
-        login = "unknown"
-    return f"{login}@{platform.node() or 'unknown'}"
 
 
 def _applied(applied: Applied) -> str:

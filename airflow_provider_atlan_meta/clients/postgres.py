@@ -257,10 +257,7 @@ class PostgresStore(PostgresSession):
 
     def unpublished(self, limit: int) -> list[StoredDeadLetter]:
         """Dead letters that are not on their topic yet, oldest first; of every tenant and of none."""
-        return [
-            StoredDeadLetter._make((*row[:6], _headers(row[6]), *row[7:]))
-            for row in self.fetch(_UNPUBLISHED, (limit,))
-        ]
+        return [stored_dead_letter(row) for row in self.fetch(_UNPUBLISHED, (limit,))]
 
     def mark_published(self, letters: Sequence[StoredDeadLetter]) -> None:
         origins = [list(column) for column in zip(*[letter[:5] for letter in letters], strict=True)]
@@ -315,6 +312,11 @@ def _arguments(
 
 def _tenants(tenants: Iterable[str]) -> str:
     return ",".join(sorted(set(tenants)))
+
+
+def stored_dead_letter(row: tuple[Any, ...]) -> StoredDeadLetter:
+    """Of the columns in the order of its fields, headers as JSON text."""
+    return StoredDeadLetter._make((*row[:6], _headers(row[6]), *row[7:]))
 
 
 def _headers(text: str) -> list[tuple[str, bytes | None]]:

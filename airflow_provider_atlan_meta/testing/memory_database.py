@@ -98,6 +98,8 @@ class MemoryDatabase:
         self.tables = Tables()
         self.deliveries = DeliveryTables()
         self.commits: list[Commit] = []
+        # origins of dead letters, as core.ports.StoredDeadLetter begins with them
+        self.redriven: set[tuple[Any, ...]] = set()
         self.refuses: Callable[[EventRow], bool] = lambda _: False
         self.is_up = True
         self.days_ensured = 0

@@ -86,13 +86,9 @@ class MemoryStore:
     def unpublished(self, limit: int) -> list[StoredDeadLetter]:
         """In the order they were set aside."""
         self._database.check_up()
-        tables = self._database.tables
-        waiting = [
-            (origin, letter)
-            for origin, letter in tables.dead_letters.items()
-            if origin not in tables.published
-        ]
-        return [_stored(key, letter) for (key, _), letter in waiting[:limit]]
+        published = self._database.tables.published
+        letters = [letter for letter, _ in stored_letters(self._database)]
+        return [one for one in letters if ((*one[:3], one.sink), one.offset) not in published][:limit]
 
     def mark_published(self, letters: Sequence[StoredDeadLetter]) -> None:
         self._database.check_up()
@@ -102,6 +98,14 @@ class MemoryStore:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+def stored_letters(database: MemoryDatabase) -> list[tuple[StoredDeadLetter, str]]:
+    """In the order they were set aside, each with its tenant; empty: it could not be read."""
+    return [
+        (_stored(key, letter), letter.tenant_id or "")
+        for (key, _), letter in database.tables.dead_letters.items()
+    ]
 
 
 def _stored(key: LedgerKey, letter: DeadLetter) -> StoredDeadLetter:

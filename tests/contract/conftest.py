@@ -6,5 +6,8 @@ import pytest
 
 pytest.register_assert_rewrite("contract.record_log", "contract.ledger", "contract.event_store")
 pytest.register_assert_rewrite(
-    "contract.destination", "contract.subscription_store", "contract.delivery_ledger"
+    "contract.destination",
+    "contract.subscription_store",
+    "contract.delivery_ledger",
+    "contract.dead_letter_store",
 )
