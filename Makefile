@@ -35,8 +35,8 @@ test: check unit integration ## everything, unit to integration on real servers
 unit: $(READY) ## seconds, no server
 	$(BIN)/python -m pytest -m 'not integration and not search' --ignore tests/integration -q -n 2 --dist loadfile
 
-integration: $(READY) ## on the sandbox's real servers; long searches too
-	$(BIN)/python -m pytest -m 'integration or search' -q
+integration: $(READY) ## on real servers, two sandboxes side by side; long searches too
+	$(BIN)/python -m pytest -m 'integration or search' -q -n $(if $(ATLAN_META_SANDBOX_HOME),0,2) --dist loadfile
 
 check: $(READY) ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .
