@@ -3,7 +3,10 @@
     python -m airflow_provider_atlan_meta.testing.recorder --port 8090
 
 ``/slack/api/...`` answers as Slack's Web API does (point a Slack connection's ``base_url`` at it); ``POST
-/webhook/{name}`` takes anything and answers 204. ``GET /_recorded?service=slack|webhook`` lists what was called:
+/webhook/{name}`` takes anything and answers 204; ``/montecarlo/graphql`` and ``/montecarlo/oauth2/token`` answer as
+Monte Carlo's API does, from the alerts of ``POST /_montecarlo/alerts`` (a list; ``GET`` shows, ``DELETE`` forgets them,
+``DELETE /_montecarlo/tokens`` lets every token expire). ``GET /_recorded?service=slack|webhook|montecarlo`` lists what
+was called:
 ``{number, at, method, path, headers, body, status, applied_at, message}``, tokens masked, oldest first, the last
 10,000, with ``&after=N`` those of a higher number; a webhook's body is the text exactly as received, so that its
 signature can be checked. ``status`` is null where nothing was answered (yet), ``applied_at`` where nothing came of the
@@ -33,6 +36,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from airflow_provider_atlan_meta.testing.montecarlo_api import MonteCarloApi, Unauthorized
 from airflow_provider_atlan_meta.testing.scripts import Script
 from airflow_provider_atlan_meta.testing.slack_api import RateLimited, SlackApi
 
@@ -40,6 +44,8 @@ RECORDS_KEPT = 10_000
 SCRIPTS_KEPT = 1_000
 BODY_MAX_BYTES = 1 << 20
 _MASKED = "***"
+_SECRET_FIELDS = ("token", "client_secret")
+_SECRET_HEADERS = ("x-mcd-id", "x-mcd-token")
 
 
 class Recorder:
@@ -49,6 +55,7 @@ class Recorder:
         self.records: deque[dict[str, Any]] = deque(maxlen=RECORDS_KEPT)
         self.scripts: deque[Script] = deque(maxlen=SCRIPTS_KEPT)
         self.slack = SlackApi()
+        self.montecarlo = MonteCarloApi()
         self._calls = 0
 
     def record(self, service: str, request: Request, body: bytes) -> dict[str, Any]:
@@ -118,6 +125,10 @@ def build_app(*, slack_limits: bool = False) -> Starlette:
             Route("/_limits", _limits, methods=["POST"]),
             Route("/slack/api/{method}", _slack, methods=["GET", "POST"]),
             Route("/webhook/{name}", _webhook, methods=["POST"]),
+            Route("/montecarlo/graphql", _montecarlo, methods=["POST"]),
+            Route("/montecarlo/oauth2/token", _montecarlo_token, methods=["POST"]),
+            Route("/_montecarlo/alerts", _montecarlo_alerts, methods=["GET", "POST", "DELETE"]),
+            Route("/_montecarlo/tokens", _montecarlo_tokens, methods=["DELETE"]),
         ]
     )
     app.state.recorder = Recorder()
@@ -198,6 +209,47 @@ async def _webhook(request: Request) -> Response:
     return await _answered("webhook", request, lambda _body, _lag: (Response(status_code=204), True, None))
 
 
+async def _montecarlo(request: Request) -> Response:
+    recorder: Recorder = request.app.state.recorder
+
+    def answer(body: bytes, lag_seconds: float) -> Answered:
+        try:
+            called = recorder.montecarlo.call(request.headers, body, lag_seconds)
+        except Unauthorized:
+            return JSONResponse({"message": "Unauthorized"}, status_code=401), False, None
+        return JSONResponse(called), "errors" not in called, None
+
+    return await _answered("montecarlo", request, answer)
+
+
+async def _montecarlo_token(request: Request) -> Response:
+    recorder: Recorder = request.app.state.recorder
+
+    def answer(body: bytes, _: float) -> Answered:
+        status, called = recorder.montecarlo.token(request.headers.get("authorization", ""), body)
+        return JSONResponse(called, status_code=status), status == 200, None
+
+    return await _answered("montecarlo", request, answer)
+
+
+async def _montecarlo_alerts(request: Request) -> Response:
+    api: MonteCarloApi = request.app.state.recorder.montecarlo
+    if request.method == "GET":
+        return JSONResponse(api.current())
+    if request.method == "DELETE":
+        api.clear()
+        return Response(status_code=204)
+    try:
+        return JSONResponse({"set": api.put(json.loads(await request.body()))}, status_code=201)
+    except (ValueError, TypeError, AttributeError) as error:
+        return JSONResponse({"error": str(error)}, status_code=400)
+
+
+async def _montecarlo_tokens(request: Request) -> Response:
+    request.app.state.recorder.montecarlo.revoke_tokens()
+    return Response(status_code=204)
+
+
 # The answer, whether the call took effect, and what it made.
 Answered = tuple[Response, bool, dict[str, Any] | None]
 Effect = Callable[[bytes, float], Answered]
@@ -222,6 +274,8 @@ async def _answered(service: str, request: Request, effect: Effect) -> Response:
         response, is_applied, entry["message"] = effect(body, lag_seconds)
         if is_applied:
             entry["applied_at"] = time.time()
+        if script is not None and script.mode == "partial":
+            response = _partial(response, script.error)
         if script is not None and script.mode == "cut":
             await _cut(request)
             return response
@@ -239,6 +293,8 @@ async def _cut(request: Request) -> None:
 
 async def _refused(script: Script) -> Response:
     if script.mode == "error":
+        if script.service == "montecarlo":
+            return JSONResponse({"errors": [{"message": script.error}], "data": None})
         return JSONResponse({"ok": False, "error": script.error})
     if script.mode == "hang":
         await asyncio.sleep(script.seconds)
@@ -250,6 +306,12 @@ async def _refused(script: Script) -> Response:
     if script.status < 400:
         headers["location"] = "/webhook/redirected"
     return PlainTextResponse("scripted failure\n", status_code=script.status, headers=headers)
+
+
+def _partial(response: Response, message: str) -> Response:
+    """GraphQL's way to answer what it could: data and errors together."""
+    called = json.loads(bytes(response.body))
+    return JSONResponse(called | {"errors": [{"message": message, "path": ["getAlerts", "edges", 0]}]})
 
 
 def _rate_limited(retry_after: str | None) -> Response:
@@ -273,6 +335,7 @@ def _masked_headers(request: Request) -> dict[str, str]:
     if "authorization" in headers:
         scheme, _, _ = headers["authorization"].partition(" ")
         headers["authorization"] = f"{scheme} {_MASKED}"
+    headers |= {name: _MASKED for name in _SECRET_HEADERS if name in headers}
     return headers
 
 
@@ -286,8 +349,8 @@ def _readable(content_type: str, body: bytes) -> Any:
         )
     except (ValueError, RecursionError):
         return body.decode(errors="replace")
-    if isinstance(fields, dict) and "token" in fields:
-        fields["token"] = _MASKED
+    if isinstance(fields, dict):
+        fields |= {name: _MASKED for name in _SECRET_FIELDS if name in fields}
     return fields
 
 
