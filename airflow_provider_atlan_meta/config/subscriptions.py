@@ -6,17 +6,16 @@ Secrets never stand in such a file: a destination names the id of a connection.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_atlan_meta.config.yaml_document import MAX_BYTES, YamlDocument, read_yaml
+from airflow_provider_atlan_meta.config.written_files import SECRET, choice, holds_secret, read_written, told
+from airflow_provider_atlan_meta.config.yaml_document import YamlDocument, read_yaml
 from airflow_provider_atlan_meta.core import conditions
 from airflow_provider_atlan_meta.core.changes import COLUMNS
-from airflow_provider_atlan_meta.core.conditions import shown
 from airflow_provider_atlan_meta.core.connection import is_secret_name
-from airflow_provider_atlan_meta.core.errors import ConfigurationError, FileError, PatternError
+from airflow_provider_atlan_meta.core.errors import FileError, PatternError
 from airflow_provider_atlan_meta.core.patterns import Pattern, compile_pattern
 from airflow_provider_atlan_meta.core.routing import (
     EVERY_TENANT,
@@ -33,24 +32,12 @@ _REQUIRED = ("name", "tenant", "match", "destination")
 # no dot: a delivery's id and the name are put together with one
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _CONN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
-# What secrets look like wherever they stand: tokens by their known beginnings, keys, addresses with a password.
-_SECRET = re.compile(
-    r"xox[a-z]-|xapp-|whsec_|whsk_|hooks\.slack\.com/(?:services|workflows)/|gh[pousr]_|glpat-|AKIA[0-9A-Z]{16}"
-    r"|-----BEGIN|\bBearer\s+\S{8}|://[^/\s:@]*:[^/\s@]+@",
-    re.IGNORECASE,
-)
 _MISSING = object()
 
 
 def read_subscriptions(path: Path, *, destinations: DestinationTypes) -> tuple[Subscription, ...]:
     """:raises FileError: with every problem and its line. :raises ConfigurationError: the file cannot be read."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} cannot be read ({error.strerror}); name a YAML file that begins with subscriptions:"
-        ) from None
+    content = read_written(path, begins="subscriptions")
     return parse_subscriptions(content, file=str(path), destinations=destinations)
 
 
@@ -95,10 +82,10 @@ class _Reader:
 
     def _subscription(self, entry: Any, path: conditions.Path) -> Subscription | None:
         if not isinstance(entry, dict):
-            self._refuse(path, f"a subscription is a mapping with {', '.join(_REQUIRED)}; not {_told(entry)}")
+            self._refuse(path, f"a subscription is a mapping with {', '.join(_REQUIRED)}; not {told(entry)}")
             return None
         self._check_keys(entry, path, _KEYS, "a subscription")
-        told = len(self.problems)
+        before = len(self.problems)
         for key in _REQUIRED:
             if key not in entry:
                 self._refuse(path, f"{key} is missing{_WHAT.get(key, '')}")
@@ -108,8 +95,8 @@ class _Reader:
         destination = self._destination(entry.get("destination", _MISSING), (*path, "destination"))
         enabled = entry.get("enabled", True)
         if not isinstance(enabled, bool):
-            self._refuse((*path, "enabled"), f"enabled is true or false, not {_told(enabled)}")
-        if len(self.problems) > told or destination is None:
+            self._refuse((*path, "enabled"), f"enabled is true or false, not {told(enabled)}")
+        if len(self.problems) > before or destination is None:
             return None
         return Subscription(
             name=name, tenant=tenant, match=match, destination=destination, enabled=bool(enabled)
@@ -121,7 +108,7 @@ class _Reader:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             self._refuse(
                 path,
-                f"name {_told(name)} is not 1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit",
+                f"name {told(name)} is not 1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit",
             )
             return ""
         line = self._document.line(path)
@@ -138,7 +125,7 @@ class _Reader:
         if tenant is not _MISSING:
             self._refuse(
                 path,
-                f'tenant {_told(tenant)} is neither a tenant, [a-z][a-z0-9]{{1,30}}, nor "*" for all of them',
+                f'tenant {told(tenant)} is neither a tenant, [a-z][a-z0-9]{{1,30}}, nor "*" for all of them',
             )
         return ""
 
@@ -157,14 +144,14 @@ class _Reader:
         if value is _MISSING:
             return None
         if not isinstance(value, dict):
-            self._refuse(path, f"a destination is a mapping with type and conn_id; not {_told(value)}")
+            self._refuse(path, f"a destination is a mapping with type and conn_id; not {told(value)}")
             return None
         kind = value.get("type")
         known = self._destinations.get(kind) if isinstance(kind, str) else None
         if known is None:
             place = (*path, "type") if "type" in value else path
             types = sorted(self._destinations)
-            self._refuse(place, f"no destination of type {_told(kind)}; {_choice(kind, types)}")
+            self._refuse(place, f"no destination of type {told(kind)}; {choice(kind, types)}")
             return None
         names = ("type", "conn_id", *known.required, *known.optional)
         self._check_keys(value, path, names, f"a destination of type {kind}")
@@ -176,19 +163,19 @@ class _Reader:
     def _check_options(
         self, options: Mapping[str, Any], path: conditions.Path, known: DestinationType
     ) -> None:
-        told = len(self.problems)
+        before = len(self.problems)
         for name in known.required:
             if name not in options:
                 self._refuse(path, f"{name} is missing")
         for name, option in options.items():
-            if _holds_secret(option):
+            if holds_secret(option):
                 self._refuse((*path, name), f"{name} holds a secret; {_IN_CONNECTION}")
-        if len(self.problems) == told:
+        if len(self.problems) == before:
             for name, text in known.check(options):
                 self._refuse((*path, name), f"{name}: {text}")
 
     def _conn_id(self, conn_id: Any, path: conditions.Path) -> str:
-        if isinstance(conn_id, str) and _CONN_ID.fullmatch(conn_id) and not _SECRET.search(conn_id):
+        if isinstance(conn_id, str) and _CONN_ID.fullmatch(conn_id) and not SECRET.search(conn_id):
             return conn_id
         if conn_id == "":
             self._refuse(
@@ -210,9 +197,9 @@ class _Reader:
             if key in known:
                 continue
             if "destination" in path and (is_secret_name(key) or key.lower() in _ADDRESSES):
-                text = f"{_told(key)} does not stand here; {_IN_CONNECTION}"
+                text = f"{told(key)} does not stand here; {_IN_CONNECTION}"
             else:
-                text = f"no key {_told(key)} in {what}; {_choice(key, known)}"
+                text = f"no key {told(key)} in {what}; {choice(key, known)}"
             self._refuse((*path, key), text)
 
     def _refuse(self, path: conditions.Path, text: str, named: conditions.Path = ()) -> None:
@@ -227,25 +214,3 @@ _WHAT = {
     "match": ": which changes; {} is every change of the tenant",
     "destination": ": where to; a mapping with type and conn_id",
 }
-
-
-def _choice(word: Any, known: Sequence[str]) -> str:
-    near = get_close_matches(word, known, n=1) if isinstance(word, str) else []
-    return f"{f'did you mean {near[0]!r}? ' if near else ''}there are: {', '.join(known)}"
-
-
-def _told(value: Any) -> str:
-    """As errors repeat it: what looks like a secret is left out."""
-    return "***" if _holds_secret(value) else shown(value)
-
-
-def _holds_secret(value: Any) -> bool:
-    return any(_SECRET.search(text) for text in _texts(value))
-
-
-def _texts(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in (*value, *value.values()) if isinstance(value, dict) else value:
-            yield from _texts(inner)

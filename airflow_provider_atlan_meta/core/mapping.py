@@ -27,6 +27,8 @@ NAMINGS = {
     "atlan": "default/{platform}/{epoch}/{database}/{schema}/{table}",
 }
 DIALECTS = tuple(NAMINGS)
+# what a template may name beside the table's own parts
+VALUES = ("cluster", "epoch")
 CASES: tuple[Case, ...] = get_args(Case)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TABLES = frozenset({"table", "view", "external"})
@@ -78,7 +80,7 @@ class WarehouseMapping:
     :ivar groups: which ``group_id``s of the account; ``*`` stands for any text.
     :ivar naming: template of the qualified name.
     :ivar case: what the warehouse makes of unquoted names.
-    :ivar values: what the template names beside the table's own parts: ``cluster``, ``epoch``.
+    :ivar values: of VALUES.
     """
 
     name: str
