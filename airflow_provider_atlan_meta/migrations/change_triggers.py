@@ -156,9 +156,9 @@ def _head(table: ChangedTable, message: _Message) -> str:
 
 def _body(table: ChangedTable, word: str) -> str:
     if word == "created":
-        return f""" '"changed":null,"before":null,"after":' || {_whole(table, "new")} || '}}' """
+        return f""" '"changed":null,"before":null,"after":' || {whole_row(table, "new")} || '}}' """
     if word == "deleted":
-        return f""" '"changed":null,"before":' || {_whole(table, "old")} || ',"after":null}}' """
+        return f""" '"changed":null,"before":' || {whole_row(table, "old")} || ',"after":null}}' """
     differs = [(c, f"old.{c} is distinct from new.{c}") for c in table.columns]
     names = ", ".join(f"""case when {test} then '"{c}"' end""" for c, test in differs)
     values = ", ".join(
@@ -167,7 +167,7 @@ def _body(table: ChangedTable, word: str) -> str:
     )
     return (
         f""" '"changed":[' || concat_ws(',', {names}) || '],"before":{{' || concat_ws(',', {values}) """
-        f""" || '}},"after":' || {_whole(table, "new")} || '}}' """
+        f""" || '}},"after":' || {whole_row(table, "new")} || '}}' """
     )
 
 
@@ -195,9 +195,9 @@ create trigger bury after delete {on} for each row execute function meta.bury('{
 def read_changed_rows(*tables: ChangedTable) -> str:
     """A function that gives rows as they are now, spelled as the triggers spell ``after``, to meta_consumer."""
     selects = "\n    union all\n".join(
-        f"""    select r.tenant_id, '{table.name}', r.{table.id_column}::text, r.revision, {_whole(table, "r")}::text
+        f"""    select r.tenant_id, '{table.name}', r.{table.id_column}::text, r.revision, {whole_row(table, "r")}::text
       from unnest(p_tenant_ids, p_kinds, p_ids) k (tenant_id, kind, id)
-      join meta.{table.name} r on r.tenant_id = k.tenant_id and r.{table.id_column} = {_known_id(table)}
+      join meta.{table.name} r on r.tenant_id = k.tenant_id and r.{table.id_column} = {known_id(table)}
      where k.kind = '{table.name}'"""
         for table in tables
     )
@@ -216,7 +216,7 @@ grant execute on function meta.read_changed_rows(text, text[], text[], text[]) t
 """
 
 
-def _known_id(table: ChangedTable) -> str:
+def known_id(table: ChangedTable) -> str:
     """``k.id`` as the table has it; null where it cannot be one of the table's."""
     if table.id_type == "text":
         return "k.id"
@@ -224,7 +224,7 @@ def _known_id(table: ChangedTable) -> str:
     return f"case when k.id ~ '{form}' then k.id::{table.id_type} end"
 
 
-def _whole(table: ChangedTable, row: str) -> str:
+def whole_row(table: ChangedTable, row: str) -> str:
     return "json_build_object(" + ", ".join(f"'{c}', {row}.{c}" for c in table.columns) + ")"
 
 
@@ -240,7 +240,7 @@ def reemit_rows(table: ChangedTable) -> str:
         "r.revision",
         "r.changed_at",
     )
-    whole = _whole(table, "r")
+    whole = whole_row(table, "r")
     id_column = f"t.{table.id_column}"
     page = f"""select t.* from meta.{table.name} t
      where t.changed_at >= %(since)s and (t.tenant_id, {id_column}) > (%(tenant)s, {_last_id(table)})

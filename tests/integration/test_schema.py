@@ -513,7 +513,7 @@ def test_an_upgrade_keeps_rows_cursors_and_leases_and_the_version_before_runs_on
         ).fetchall() == [(12, owner, 3, 0, 0, 0)]
         admin.execute("delete from meta.incident")
         assert admin.execute("select revision from meta.tombstone").fetchall() == [(2,)]
-    monkeypatch.setattr(postgres, "SCHEMA_REVISION", 1)
+    monkeypatch.setattr(postgres, "SCHEMA_REVISION", int(runner.head()) - 1)
     before = PostgresStore(PostgresConfig.from_connection(db.ingest))
     before.ensure_event_days()
     before.close()
