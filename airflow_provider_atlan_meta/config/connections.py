@@ -18,8 +18,10 @@ POSTGRES_READER = "atlan_meta_postgres_reader"
 POSTGRES_CDC = "atlan_meta_postgres_cdc"
 POSTGRES_CONSUMER = "atlan_meta_postgres_consumer"
 CONNECT = "atlan_meta_connect_default"
+CASSANDRA = "atlan_meta_cassandra_default"
 SLACK = "atlan_meta_slack_default"
 WEBHOOK = "atlan_meta_webhook_default"
+MONTECARLO = "atlan_meta_montecarlo_default"
 
 ConnectionLookup = Callable[[str], ConnectionInfo]
 

@@ -36,12 +36,12 @@ class Jar:
     """One line of a lock file."""
 
     sha256: str
-    coordinate: str  # group:artifact:version
+    coordinate: str  # group:artifact:version, :classifier where it has one
 
     @property
     def relative_path(self) -> Path:
-        group, artifact, version = self.coordinate.split(":")
-        return Path(*group.split("."), artifact, version, f"{artifact}-{version}.jar")
+        group, artifact, version, *classifier = self.coordinate.split(":")
+        return Path(*group.split("."), artifact, version, f"{'-'.join([artifact, version, *classifier])}.jar")
 
 
 def cache_folder() -> Path:
@@ -118,9 +118,9 @@ def _bring(jar: Jar, repository: Path, fetch: _Fetch) -> None:
 
 
 def _fetch_with_jgo(jar: Jar, folder: Path) -> Path:
-    group, artifact, version = jar.coordinate.split(":")
+    group, artifact, version, *classifier = jar.coordinate.split(":")
     component = _context(folder).project(group, artifact).at_version(version)
-    return Path(component.artifact(packaging="jar").resolve())
+    return Path(component.artifact(classifier="".join(classifier), packaging="jar").resolve())
 
 
 def _context(folder: Path) -> Any:
@@ -160,8 +160,13 @@ def resolve(coordinates: Sequence[str]) -> list[Jar]:
         artifacts = [d.artifact for d in [*roots, *more] if d.scope in (None, "compile", "runtime")]
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
             hashes = list(pool.map(lambda artifact: _sha256(Path(artifact.resolve())), artifacts))
-    jars = [Jar(h, f"{a.groupId}:{a.artifactId}:{a.version}") for h, a in zip(hashes, artifacts, strict=True)]
+    jars = [Jar(sha256, _coordinate(artifact)) for sha256, artifact in zip(hashes, artifacts, strict=True)]
     return sorted(jars, key=lambda jar: jar.coordinate)
+
+
+def _coordinate(artifact: Any) -> str:
+    parts = (artifact.groupId, artifact.artifactId, artifact.version, artifact.classifier)
+    return ":".join(part for part in parts if part)
 
 
 def main(argv: Sequence[str]) -> int:

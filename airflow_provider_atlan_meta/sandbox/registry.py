@@ -8,6 +8,7 @@ from airflow_provider_atlan_meta.core.errors import ConfigurationError
 from airflow_provider_atlan_meta.sandbox import (
     airflow,
     airflow_db,
+    cassandra,
     connect,
     consumer,
     ingest,
@@ -22,6 +23,7 @@ _ALL = (
     store.SERVER,
     kafka.SERVER,
     connect.SERVER,
+    cassandra.SERVER,
     recorder.SERVER,
     producer.SERVER,
     ingest.SERVER,

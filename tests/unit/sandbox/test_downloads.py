@@ -72,12 +72,19 @@ def test_a_jar_that_cannot_be_had_names_the_cure() -> None:
         downloads.install("thing", lambda _text: None, fails)
 
 
-@pytest.mark.parametrize("name", ["kafka", "connect"])
+@pytest.mark.parametrize("name", ["kafka", "connect", "cassandra"])
 def test_a_lock_names_every_jar_once_with_its_sha256(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.undo()
     jars = downloads.read_lock(name)
     assert len({jar.coordinate for jar in jars}) == len(jars) > 40
-    assert all(len(bytes.fromhex(jar.sha256)) == 32 and jar.coordinate.count(":") == 2 for jar in jars)
+    assert all(len(bytes.fromhex(jar.sha256)) == 32 and jar.coordinate.count(":") in (2, 3) for jar in jars)
+
+
+def test_jars_that_differ_by_their_classifier_are_kept_apart() -> None:
+    plain, native = Jar("", "org.example:thing:1.0"), Jar("", "org.example:thing:1.0:native")
+
+    assert plain.relative_path.name == "thing-1.0.jar"
+    assert native.relative_path == plain.relative_path.with_name("thing-1.0-native.jar")
 
 
 def test_a_mirror_in_jgos_own_configuration_is_asked_first(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
-from airflow_provider_atlan_meta.sandbox.registry import DEFAULT, GROUPS, SERVERS, expand, with_needs
+from airflow_provider_atlan_meta.sandbox.registry import ALL, DEFAULT, GROUPS, SERVERS, expand, with_needs
 
 
 def test_every_server_needs_only_servers_that_exist_and_has_ports_of_its_own() -> None:
@@ -55,3 +55,9 @@ def test_serve_stands_for_our_services_and_the_default_has_them() -> None:
 def test_an_unknown_name_is_told_what_there_is() -> None:
     with pytest.raises(ConfigurationError, match="no server 'zookeeper'; there are postgres, kafka"):
         expand(["zookeeper"])
+
+
+def test_cassandra_needs_nobody_and_comes_only_when_it_is_asked_for() -> None:
+    assert with_needs(["cassandra"]) == ["cassandra"]
+    assert "cassandra" not in GROUPS[DEFAULT]
+    assert "cassandra" in GROUPS[ALL]
