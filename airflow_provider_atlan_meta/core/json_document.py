@@ -52,28 +52,37 @@ _MINUS_ZERO = re.compile(rb"-0[\s,\]}]")
 
 
 def parse_document(body: bytes) -> Document:
-    """The body as Python values; floats remember their spelling.
+    """The body of a request as Python values; floats remember their spelling.
+
+    :raises RejectedError: malformed, out of bounds or no object; the detail repeats nothing of the body.
+    """
+    document = parse_value(body)
+    if type(document) is not dict:
+        raise RejectedError("body is not a JSON object")
+    return document
+
+
+def parse_value(body: bytes, *, max_bytes: int = MAX_BODY_BYTES) -> Any:
+    """Any JSON value, under bounds.
 
     Refuses what JSON does not know (NaN, lone surrogates, bytes that are not UTF-8), integers no Python reads
     back (more than 4,300 digits) and nesting deeper than 32, so that nothing behind it can fail on them.
 
     :raises RejectedError: malformed or out of bounds; the detail repeats nothing of the body.
     """
-    if len(body) > MAX_BODY_BYTES:
-        raise RejectedError("body is larger than 1 MiB")
+    if len(body) > max_bytes:
+        raise RejectedError(f"body is larger than {max_bytes >> 20} MiB")
     try:
-        document = _DECODER.decode(body)
+        value = _DECODER.decode(body)
     except RecursionError:
         raise RejectedError("body is nested deeper than 32 levels") from None
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         raise RejectedError("body is not JSON", detail=_reason(error)) from None
-    if type(document) is not dict:
-        raise RejectedError("body is not a JSON object")
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and is_deeper(document, MAX_DEPTH):
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and is_deeper(value, MAX_DEPTH):
         raise RejectedError("body is nested deeper than 32 levels")
     if b"-0" in body and _MINUS_ZERO.search(body):
-        return json.loads(body, parse_int=_integer, parse_float=_decimal)  # type: ignore[no-any-return]
-    return document
+        return json.loads(body, parse_int=_integer, parse_float=_decimal)
+    return value
 
 
 def canonical_text(document: Document) -> str:
@@ -81,9 +90,9 @@ def canonical_text(document: Document) -> str:
     return _CANONICAL.encode(document).decode()
 
 
-def is_deeper(document: Document, levels: int) -> bool:
-    """Whether anything is nested deeper than ``levels``, the document itself being the first."""
-    level: list[Any] = [document]
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether anything is nested deeper than ``levels``, the value itself being the first."""
+    level: list[Any] = [value] if type(value) is dict or type(value) is list else []
     for _ in range(levels):
         level = [
             child
