@@ -33,7 +33,7 @@ from airflow_provider_atlan_meta.core.ports import Commit, StoredDeadLetter
 from airflow_provider_atlan_meta.core.rows import DeadLetter
 
 CONNECT_SECONDS = 3
-SCHEMA_REVISION = 3
+SCHEMA_REVISION = 4
 
 # Most specific first. Nothing above this file sees a psycopg error.
 _ERRORS: tuple[tuple[type[psycopg.Error], type[AtlanMetaError]], ...] = (

@@ -83,7 +83,9 @@ def diff_subscriptions(stored: Iterable[Subscription], wanted: Iterable[Subscrip
     old = {one.name: one for one in stored}
     new = {one.name: one for one in wanted}
     both = [
-        ChangedSubscription(old[name], new[name], tuple(_field_changes(old[name], new[name])))
+        ChangedSubscription(
+            old[name], new[name], tuple(field_changes("", described(old[name]), described(new[name])))
+        )
         for name in sorted(old.keys() & new.keys())
     ]
     return SubscriptionDiff(
@@ -113,15 +115,12 @@ def _written_out(subscription: Subscription) -> Mapping[str, Any]:
         return subscription.match.source
 
 
-def _field_changes(before: Subscription, after: Subscription) -> Iterator[FieldChange]:
-    return _compared("", described(before), described(after))
-
-
-def _compared(path: str, before: Any, after: Any) -> Iterator[FieldChange]:
+def field_changes(path: str, before: Any, after: Any) -> Iterator[FieldChange]:
+    """What differs between two JSON values, down to where mappings end. :param path: of both."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name in dict.fromkeys((*before, *after)):
             inner = f"{path}.{name}" if path else name
-            yield from _compared(inner, before.get(name, ABSENT), after.get(name, ABSENT))
+            yield from field_changes(inner, before.get(name, ABSENT), after.get(name, ABSENT))
     elif before is ABSENT or after is ABSENT or not alike(before, after):
         yield FieldChange(path, before, after)
 

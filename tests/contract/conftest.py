@@ -8,6 +8,7 @@ pytest.register_assert_rewrite("contract.record_log", "contract.ledger", "contra
 pytest.register_assert_rewrite(
     "contract.destination",
     "contract.subscription_store",
+    "contract.mapping_store",
     "contract.delivery_ledger",
     "contract.dead_letter_store",
 )
