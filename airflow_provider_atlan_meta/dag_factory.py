@@ -98,11 +98,13 @@ def build_dags(namespace: MutableMapping[str, Any], *, prefix: str, **overrides:
     :raises ConfigurationError: the prefix is reserved or a DAG id is taken: equal ids in two files replace
         one another at every parse, and Airflow does not say so.
     """
+    from airflow_provider_atlan_meta.reprocessing_dags import build_redrive_dag
+
     settings = Settings()
     if prefix.startswith(RESERVED_PREFIX) or prefix == settings.text("dag_prefix"):
         raise ConfigurationError(f"prefix {prefix!r} belongs to the DAGs of the package itself; take another")
     options = DagOptions.from_settings(settings, prefix=prefix, **overrides)
-    dags = [build_ingest_dag(options)]
+    dags = [build_ingest_dag(options), build_redrive_dag(options)]
     if options.changes_topic:
         dags.append(build_propagate_dag(options))
     for dag in dags:
@@ -130,8 +132,8 @@ def build_ingest_dag(options: DagOptions) -> DAG:
         kafka_conn_id=options.kafka_conn_id,
         postgres_conn_id=options.postgres_conn_id,
         tenants=options.tenants,
-        **_from_params(dag),
-        **_task_arguments(options),
+        **from_params(dag),
+        **task_arguments(options),
     )
     return dag
 
@@ -163,8 +165,8 @@ def build_propagate_dag(options: DagOptions) -> DAG:
         kafka_conn_id=options.kafka_conn_id,
         postgres_conn_id=options.postgres_consumer_conn_id,
         tenants=options.tenants,
-        **_from_params(dag),
-        **_task_arguments(options),
+        **from_params(dag),
+        **task_arguments(options),
     )
     return dag
 
@@ -179,21 +181,29 @@ def _waking_dag(
         doc_md=doc_md,
         schedule=_schedule(options, topic),
         start_date=_START,
-        catchup=False,
-        is_paused_upon_creation=True,
         max_active_runs=_MAX_ACTIVE_RUNS,
         dagrun_timeout=timedelta(minutes=90),
-        tags=sorted({*options.tags, *(f"tenant:{tenant}" for tenant in options.tenants)}),
         params=params,
-        on_failure_callback=AtlanMetaNotifier(
+        **dag_arguments(options),
+    )
+
+
+def dag_arguments(options: DagOptions) -> dict[str, Any]:
+    """What every DAG of a set has in common."""
+    return {
+        "catchup": False,
+        "is_paused_upon_creation": True,
+        "tags": sorted({*options.tags, *(f"tenant:{tenant}" for tenant in options.tenants)}),
+        "on_failure_callback": AtlanMetaNotifier(
             channel=options.alert_channel,
             slack_conn_id=options.alert_slack_conn_id,
             tenant=",".join(options.tenants),
         ),
-    )
+    }
 
 
-def _task_arguments(options: DagOptions) -> dict[str, Any]:
+def task_arguments(options: DagOptions) -> dict[str, Any]:
+    """What every task of a set has in common."""
     arguments = {
         "owner": options.owner,
         "pool": options.pool,
@@ -202,7 +212,7 @@ def _task_arguments(options: DagOptions) -> dict[str, Any]:
     return arguments | ({"queue": options.queue} if options.queue else {})
 
 
-def _from_params(dag: DAG) -> dict[str, Any]:
+def from_params(dag: DAG) -> dict[str, Any]:
     """Each Param of the form is the operator's argument of the same name."""
     return {name: f"{{{{ params.{name} }}}}" for name in dag.params}
 

@@ -160,14 +160,17 @@ def shipped_dags() -> tuple[DAG, ...]:
     """As an installation without any setting builds them."""
     from airflow_provider_atlan_meta.config.settings import Settings
     from airflow_provider_atlan_meta.dag_factory import DagOptions, build_ingest_dag, build_propagate_dag
+    from airflow_provider_atlan_meta.reprocessing_dags import build_redrive_dag
 
     defaults = Settings({"AIRFLOW_CONFIG": os.devnull})
     options = DagOptions.from_settings(defaults)
-    return build_ingest_dag(options), build_propagate_dag(options)
+    return build_ingest_dag(options), build_propagate_dag(options), build_redrive_dag(options)
 
 
 def _schedule(dag: DAG) -> str:
     schedule: Any = dag.schedule
+    if schedule is None:
+        return "by hand"
     cron = getattr(getattr(schedule, "timetable", None), "expression", None)
     assets = [asset.name for asset in schedule.asset_condition.objects]
     parts = [f"asset `{name}`" for name in assets] + ([f"cron `{cron}`"] if cron else [])
@@ -191,7 +194,8 @@ def _params(name: str) -> str:
         (dag,) = [dag for dag in shipped_dags() if dag.dag_id.endswith(f"_{name}")]
         for key in dag.params:
             param = dag.params.get_param(key)
-            yield f"`{key}`", _limits(param.schema), f"`{json.dumps(param.value)}`", _cell(param.description)
+            default = f"`{json.dumps(param.value)}`" if param.has_value else "- (needed)"
+            yield f"`{key}`", _limits(param.schema), default, _cell(param.description)
 
     return _table(("Param", "allowed", "default", "what it does"), rows())
 
@@ -246,6 +250,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "dags": _dags,
     "params-ingest": lambda: _params("ingest"),
     "params-propagate": lambda: _params("propagate"),
+    "params-redrive": lambda: _params("redrive"),
     "destinations": _destinations,
 }
 

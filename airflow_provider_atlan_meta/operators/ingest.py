@@ -11,7 +11,8 @@ from airflow.sdk import BaseOperator
 from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.operators import task_values
-from airflow_provider_atlan_meta.operators.micro_batch import MicroBatch, task_defaults
+from airflow_provider_atlan_meta.operators.micro_batch import MicroBatch
+from airflow_provider_atlan_meta.operators.task_try import task_defaults
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

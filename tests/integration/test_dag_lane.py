@@ -470,3 +470,69 @@ def test_a_failed_propagate_is_told_and_resolved(changes: Lane) -> None:
     assert [method for method, _ in told] == ["chat.postMessage", "chat.update"]
     assert "unknown Params max_record" in told[0][1]
     assert "works again" in told[1][1]
+
+
+# ---- redrive
+
+
+@pytest.fixture(scope="module")
+def redrives(lane: Lane) -> Iterator[Lane]:
+    """Of the same set, redrive."""
+    dag = lane.dag.replace("ingest", "redrive")
+    lane.rest.await_dag(dag)
+    lane.rest.set_paused(dag, False)
+    yield replace(lane, dag=dag, task="redrive")
+    lane.rest.set_paused(dag, True)
+
+
+def put_aside(lane: Lane, incident: str, offset: int) -> None:
+    """A record that some older version could not read."""
+    record = webhook_record(incident, received_at_ms=int(time.time() * 1000))
+    headers = json.dumps(
+        [[name, None if value is None else value.decode()] for name, value in record.headers]
+    )
+    lane.query(
+        """insert into meta.dead_letter
+             (cluster_id, topic, partition, "offset", sink, tenant_id, key, headers, value, stage, reason, fingerprint)
+           values ('c', %s, 0, %s, 'postgres', 'acme', %s, %s, %s, 'decode', 'not understood', %s) returning 1""",
+        *(lane.topic, offset, record.key, headers, record.value, incident),
+    )
+
+
+def answer(lane: Lane, run: str, option: str) -> None:
+    """What a person clicks under Required Actions."""
+    path = f"/dags/{lane.dag}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
+    body = {"chosen_options": [option], "params_input": {}}
+    wait_for(lambda: lane.rest.task(lane.dag, run, "approve")["state"] in WAITS, 60, "it asks")
+    lane.rest.call("PATCH", path, body)
+
+
+WAITS = ("awaiting_input", "deferred")
+
+
+def test_a_redrive_asks_and_stores_after_the_approval_alone(redrives: Lane) -> None:
+    incident = f"inc-{uuid4().hex}"
+    put_aside(redrives, incident, 1_000_000)
+
+    refused = redrives.rest.trigger(redrives.dag, {"fingerprint": incident, "reason": "not yet"})
+    answer(redrives, refused, "Reject")
+    assert redrives.rest.await_run(redrives.dag, refused, 90) == "success"
+    assert redrives.stored([incident]) == 0
+
+    approved = redrives.rest.trigger(redrives.dag, {"fingerprint": incident, "reason": "mended"})
+    answer(redrives, approved, "Approve")
+    assert redrives.rest.await_run(redrives.dag, approved, 90) == "success"
+
+    assert redrives.stored([incident]) == 1
+    ((actor, reason),) = redrives.query(
+        "select actor, reason from meta.audit where object = %s", f"dead letters {incident}"
+    )
+    assert actor.startswith(f"{redrives.dag}/{approved}/redrive")
+    assert reason == "mended"
+
+
+def test_where_no_letter_waits_nobody_is_asked(redrives: Lane) -> None:
+    run, state = redrives.run({"fingerprint": "0" * 16, "reason": "none"})
+
+    assert state == "success"
+    assert redrives.rest.task(redrives.dag, run, "approve")["state"] == "skipped"

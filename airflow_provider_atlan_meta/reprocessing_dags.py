@@ -1,0 +1,106 @@
+"""DAGs that people start: what was set aside or stored before is worked on again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, Param
+
+from airflow_provider_atlan_meta.dag_factory import (
+    DagOptions,
+    dag_arguments,
+    from_params,
+    task_arguments,
+)
+from airflow_provider_atlan_meta.operators.redrive import RedriveOperator
+
+# nobody answers: the run ends, the dead letters wait on
+_ANSWER_WITHIN = timedelta(hours=24)
+
+
+def build_redrive_dag(options: DagOptions) -> DAG:
+    """``<prefix>redrive``: says what could be redriven, asks, and does it after the approval."""
+    dag = DAG(
+        dag_id=f"{options.prefix}redrive",
+        description="Dead letters tried again, after somebody approved it",
+        doc_md=_REDRIVE_DOC.format(topic=options.topic, store=options.postgres_conn_id),
+        schedule=None,
+        max_active_runs=1,
+        dagrun_timeout=_ANSWER_WITHIN + timedelta(hours=2),
+        params=_redrive_params(),
+        **dag_arguments(options),
+    )
+    work = {
+        "topic": options.topic,
+        "postgres_conn_id": options.postgres_conn_id,
+        "tenants": options.tenants,
+        **from_params(dag),
+        **task_arguments(options),
+    }
+    preview = RedriveOperator(task_id="preview", dag=dag, **work | {"dry_run": True, "skip_when_empty": True})
+    approve = ApprovalOperator(
+        task_id="approve",
+        dag=dag,
+        subject=_SUBJECT,
+        body=_BODY,
+        response_timeout=_ANSWER_WITHIN,
+        owner=options.owner,
+    )
+    redrive = RedriveOperator(task_id="redrive", dag=dag, **work | {"execution_timeout": timedelta(hours=1)})
+    preview >> approve >> redrive
+    return dag
+
+
+def _redrive_params() -> dict[str, Param]:
+    return {
+        "fingerprint": Param(
+            "",
+            type="string",
+            maxLength=64,
+            title="Fingerprint",
+            description="Only letters that fail like this (`atlan-meta dlq list`); empty: all that wait.",
+        ),
+        "tenant": Param(
+            "",
+            type="string",
+            maxLength=31,
+            title="Tenant",
+            description="Only letters of this tenant; empty: all.",
+        ),
+        "reason": Param(
+            type="string",
+            minLength=1,
+            maxLength=1000,
+            title="Reason",
+            description="Why it will work now; it stands in the audit.",
+        ),
+        "dry_run": Param(
+            False, type="boolean", title="Dry run", description="Ask and count only; nothing is stored."
+        ),
+    }
+
+
+_SUBJECT = (
+    "Redrive {{ ti.xcom_pull(task_ids='preview')['redriven'] }} of "
+    "{{ ti.xcom_pull(task_ids='preview')['letters'] }} dead letters?"
+)
+_BODY = """\
+{% set found = ti.xcom_pull(task_ids='preview') %}
+{{ found['redriven'] }} can be read now, {{ found['rejected'] }} fail as before and stay.
+
+Their subscribers hear of what changes. Nothing newer is overwritten; a second run finds nothing to do.
+"""
+
+_REDRIVE_DOC = """\
+Tries dead letters of `{topic}` again and stores what can be stored now, in PostgreSQL (connection `{store}`).
+
+**Steps.** `preview` counts what could be read now; where no letter waits the run ends there. `approve` waits up to
+a day for an answer under *Required Actions*; a rejection ends the run, nothing is changed. `redrive` stores: a
+record keeps its partition, offset and time of receipt, so it changes only what nothing newer has said, and a second
+run repeats nothing.
+
+**Params**: `fingerprint`, `tenant`, `reason` (needed; it stands in the audit), `dry_run`.
+
+What still fails stays a dead letter with its reason; the log counts them. The same by hand: `atlan-meta dlq redrive`.
+"""
