@@ -28,7 +28,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "connection-types": [_montecarlo(), _connect()],
         "hooks": [_modules("hooks.connect", "hooks.kafka", "hooks.montecarlo")],
-        "operators": [_modules("operators.ingest", "operators.propagate")],
+        "operators": [_modules("operators.ingest", "operators.propagate", "operators.redrive")],
         "triggers": [_modules("triggers.kafka_offset_range")],
         "bundles": [_modules("bundles")],
         "notifications": [f"{_PACKAGE}.notifications.atlan_meta.AtlanMetaNotifier"],
@@ -42,32 +42,64 @@ def _modules(*names: str) -> dict[str, Any]:
 
 
 def _montecarlo() -> dict[str, Any]:
-    """One connection per tenant; the fields land in its extra."""
+    """A tenant's secrets and the API's credentials; the fields land in its extra."""
     return {
         "connection-type": "atlan_meta_montecarlo",
         "hook-name": "Monte Carlo (Atlan Meta)",
         "hook-class-name": f"{_PACKAGE}.hooks.montecarlo.MonteCarloHook",
         "ui-field-behaviour": {
-            "hidden-fields": ["host", "schema", "login", "password", "port", "extra"],
-            "relabeling": {},
-            "placeholders": {"webhook_secret": "the secret of the webhook in Monte Carlo"},
+            "hidden-fields": ["schema", "port", "extra"],
+            "relabeling": {"host": "API address", "login": "API key id", "password": "API key token"},
+            "placeholders": {
+                "host": "https://api.getmontecarlo.com",
+                "webhook_secret": "the secret of the webhook in Monte Carlo",
+            },
         },
-        "conn-fields": {
-            "webhook_secret": {
-                "label": "Webhook secret",
-                "description": "Signs the webhooks of this tenant; the same value as in Monte Carlo.",
-                "schema": {"type": ["string", "null"], "format": "password"},
-            },
-            "webhook_secret_previous": {
-                "label": "Previous webhook secret",
-                "description": "Accepted as well while the secret is being changed; empty it afterwards.",
-                "schema": {"type": ["string", "null"], "format": "password"},
-            },
-            "disabled": {
-                "label": "Disabled",
-                "description": "Webhooks of this tenant are answered 403 while this is on.",
-                "schema": {"type": "boolean", "default": False},
-            },
+        "conn-fields": _webhook_fields() | _api_fields(),
+    }
+
+
+def _webhook_fields() -> dict[str, Any]:
+    return {
+        "webhook_secret": {
+            "label": "Webhook secret",
+            "description": "Signs the webhooks of this tenant; the same value as in Monte Carlo.",
+            "schema": {"type": ["string", "null"], "format": "password"},
+        },
+        "webhook_secret_previous": {
+            "label": "Previous webhook secret",
+            "description": "Accepted as well while the secret is being changed; empty it afterwards.",
+            "schema": {"type": ["string", "null"], "format": "password"},
+        },
+        "disabled": {
+            "label": "Disabled",
+            "description": "Webhooks of this tenant are answered 403 while this is on.",
+            "schema": {"type": "boolean", "default": False},
+        },
+    }
+
+
+def _api_fields() -> dict[str, Any]:
+    return {
+        "client_id": {
+            "label": "OAuth2 client id",
+            "description": "Instead of an API key.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "client_secret": {
+            "label": "OAuth2 client secret",
+            "description": "Belongs to the client id.",
+            "schema": {"type": ["string", "null"], "format": "password"},
+        },
+        "instance": {
+            "label": "Instance",
+            "description": "Of the account, for OAuth2: us1 or eu1.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "calls_per_day": {
+            "label": "Calls a day",
+            "description": "What one process may ask the API, per day of UTC; 0: no limit.",
+            "schema": {"type": ["integer", "null"], "minimum": 0, "default": 10000},
         },
     }
 

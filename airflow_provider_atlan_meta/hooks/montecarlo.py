@@ -1,20 +1,26 @@
-"""Connection type ``atlan_meta_montecarlo``: what proves that a webhook comes from a tenant's Monte Carlo."""
+"""Connection type ``atlan_meta_montecarlo``: a tenant's Monte Carlo, the webhooks it sends and the API it answers."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow.sdk import BaseHook
 
-from airflow_provider_atlan_meta.core.errors import ConfigurationError
+from airflow_provider_atlan_meta.config.connections import MONTECARLO
+from airflow_provider_atlan_meta.core.errors import AtlanMetaError
 from airflow_provider_atlan_meta.hooks.connections import connection_info
+
+if TYPE_CHECKING:
+    from airflow_provider_atlan_meta.clients.montecarlo import MonteCarloClient
 
 
 class MonteCarloHook(BaseHook):
-    """One connection per tenant, id ``atlan_meta_montecarlo_tenant_<tenant>``; there is no default: inbound
-    secrets never fall back.
+    """Webhook secrets are in ``atlan_meta_montecarlo_tenant_<tenant>`` and never fall back; the API's credentials may
+    be there too, in the default connection, or in one of airflow-mcd (type ``mcd``).
     """
 
     conn_name_attr = "montecarlo_conn_id"
-    default_conn_name = "atlan_meta_montecarlo_default"
+    default_conn_name = MONTECARLO
     conn_type = "atlan_meta_montecarlo"
     hook_name = "Monte Carlo (Atlan Meta)"
 
@@ -22,16 +28,33 @@ class MonteCarloHook(BaseHook):
         super().__init__()
         self.montecarlo_conn_id = montecarlo_conn_id
 
+    def client(self) -> MonteCarloClient:
+        """The API. The caller closes it, e.g. by ``with``.
+
+        :raises ConfigurationError: unknown connection, or one without credentials.
+        """
+        from airflow_provider_atlan_meta.clients.montecarlo import MonteCarloClient, MonteCarloConfig
+
+        return MonteCarloClient(MonteCarloConfig.from_connection(connection_info(self.montecarlo_conn_id)))
+
     def test_connection(self) -> tuple[bool, str]:
-        """Looks at the fields only: Monte Carlo calls us, so there is nothing to call."""
+        """Looks at the webhook secrets, and asks the API where there are credentials for it."""
+        from airflow_provider_atlan_meta.clients.montecarlo import has_api_credentials
+
+        told = []
         try:
-            extra = connection_info(self.montecarlo_conn_id).extra
-        except ConfigurationError as error:
+            info = connection_info(self.montecarlo_conn_id)
+            secret = info.extra.get("webhook_secret")
+            if secret and secret == info.extra.get("webhook_secret_previous"):
+                return False, "both webhook secrets are the same; empty the previous one"
+            if secret:
+                told.append("webhook secret is set")
+                told += ["the tenant is disabled: webhooks are answered 403"] * bool(
+                    info.extra.get("disabled")
+                )
+            if has_api_credentials(info):
+                with self.client() as client:
+                    told.append(client.describe())
+        except AtlanMetaError as error:
             return False, str(error)
-        if not extra.get("webhook_secret"):
-            return False, "no webhook secret: every webhook of this tenant would be answered 401"
-        if extra.get("webhook_secret") == extra.get("webhook_secret_previous"):
-            return False, "both webhook secrets are the same; empty the previous one"
-        if extra.get("disabled"):
-            return True, "webhook secret is set; the tenant is disabled: webhooks are answered 403"
-        return True, "webhook secret is set"
+        return bool(told), "; ".join(told) or "no API key, and no webhook secret: webhooks are answered 401"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 
-from airflow_provider_atlan_meta.config.connections import SLACK, WEBHOOK
+from airflow_provider_atlan_meta.config.connections import MONTECARLO, SLACK, WEBHOOK
 from airflow_provider_atlan_meta.sandbox.home import Home
 from airflow_provider_atlan_meta.sandbox.processes import Command
 from airflow_provider_atlan_meta.sandbox.server import Offer, Server, Site, http_status, missing_modules
@@ -43,16 +43,22 @@ def _offer(home: Home) -> Offer:
         "password": webhook_secret(home),
         "extra": {"path": WEBHOOK_PATH},
     }
+    montecarlo = {
+        "conn_type": "atlan_meta_montecarlo",
+        "host": f"{_url(home)}/montecarlo",
+        "login": "sandbox",
+        "password": home.secret("montecarlo-token"),
+    }
     return Offer(
         fields={"recorder_url": _url(home)},
-        connections={SLACK: slack, WEBHOOK: webhook},
+        connections={SLACK: slack, WEBHOOK: webhook, MONTECARLO: montecarlo},
         settings={"alert_channel": ALERT_CHANNEL},
     )
 
 
 SERVER = Server(
     name=NAME,
-    summary="stands for Slack and receivers of webhooks; GET /_recorded lists what was called",
+    summary="stands for Slack, Monte Carlo's API and receivers of webhooks; GET /_recorded lists what was called",
     missing=lambda: missing_modules(_MODULE, "uvicorn", "starlette"),
     ports=(NAME,),
     command=_command,

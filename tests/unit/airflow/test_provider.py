@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import airflow
+import httpx
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 from airflow.cli.cli_config import DefaultHelpParser
@@ -16,6 +17,7 @@ from airflow.cli.cli_parser import ALL_COMMANDS_DICT, _add_command
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk import Connection
 from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+from contract.recorder_server import serving
 
 from airflow_provider_atlan_meta import cli
 from airflow_provider_atlan_meta.bundles import PackagedDagBundle
@@ -89,7 +91,7 @@ def test_the_secrets_of_the_form_are_masked_fields() -> None:
     fields = get_provider_info()["connection-types"][0]["conn-fields"]
 
     masked = {name for name, field in fields.items() if field["schema"].get("format") == "password"}
-    assert masked == {"webhook_secret", "webhook_secret_previous"}
+    assert masked == {"webhook_secret", "webhook_secret_previous", "client_secret"}
 
 
 # ---- airflow atlan-meta
@@ -240,6 +242,24 @@ def test_the_connection_test_of_a_tenant_says_what_its_webhooks_will_get(
 
     assert ok is good
     assert words in text
+
+
+def test_the_connection_test_asks_the_api_where_there_is_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as (url, _):
+        for layout in (
+            {"conn_type": "atlan_meta_montecarlo", "login": "id", "password": "t"},
+            {"conn_type": "mcd", "extra": {"mcd_id": "id", "mcd_token": "t"}},
+        ):
+            connection = layout | {"host": f"{url}/montecarlo"}
+            monkeypatch.setenv("AIRFLOW_CONN_MC", json.dumps(connection))
+            assert MonteCarloHook("mc").test_connection() == (
+                True,
+                f"Monte Carlo at {url}/montecarlo answers this API key",
+            )
+        httpx.post(f"{url}/_script", json={"service": "montecarlo", "mode": "status", "status": 403})
+        ok, text = MonteCarloHook("mc").test_connection()
+    assert not ok
+    assert "may not read alerts" in text
 
 
 def test_the_connection_test_of_kafka_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
