@@ -1,8 +1,10 @@
-"""A checked webhook to the log: name it, key it, send it. Knows no HTTP and no Kafka client."""
+"""What was received and checked to the log: name it, key it, send it. Knows no HTTP and no Kafka client."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,6 +35,16 @@ class ReceivedWebhook:
     tenant: str
     body: bytes
     document: Document
+    received_at_ms: int
+    traceparent: bytes | None = None
+
+
+class Arrival(NamedTuple):
+    """When an event was received, and the trace its sender is in.
+
+    :param received_at_ms: stamped once per event: it orders the event for ever.
+    """
+
     received_at_ms: int
     traceparent: bytes | None = None
 
@@ -84,22 +96,23 @@ def montecarlo_event(webhook: ReceivedWebhook) -> MetadataEvent:
     )
 
 
-def event_record(event: MetadataEvent, topic: str, webhook: ReceivedWebhook) -> OutboundRecord:
+def event_record(event: MetadataEvent, topic: str, arrival: Arrival) -> OutboundRecord:
     """The record of an event: everything about one incident lands in one partition, in order."""
     return OutboundRecord(
         topic,
         identity.partition_key(event.tenant, event.subject),
         encode_event(event),
-        event_headers(event, webhook.received_at_ms, webhook.traceparent),
+        event_headers(event, arrival.received_at_ms, arrival.traceparent),
     )
 
 
-async def publish_event(
-    publisher: Publisher, topic: str, event: MetadataEvent, webhook: ReceivedWebhook
-) -> RecordPosition:
-    """Returns once Kafka has it with ``acks=all``.
+async def publish_events(
+    publisher: Publisher, topic: str, events: Sequence[MetadataEvent], arrivals: Sequence[Arrival]
+) -> Sequence[RecordPosition]:
+    """Returns once Kafka has all of them with ``acks=all``.
 
-    :raises AtlanMetaError: it is not acknowledged; sending the same webhook again is safe.
+    :raises AtlanMetaError: at least one is not acknowledged; sending all of them again is safe.
     """
-    positions = await publisher.publish([event_record(event, topic, webhook)])
-    return positions[0]
+    return await publisher.publish(
+        [event_record(event, topic, arrival) for event, arrival in zip(events, arrivals, strict=True)]
+    )

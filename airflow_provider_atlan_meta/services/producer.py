@@ -18,6 +18,7 @@ from airflow_provider_atlan_meta.config.connections import KAFKA, Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
 from airflow_provider_atlan_meta.services.http_server import HttpServer, listen, run_on_fast_loop
+from airflow_provider_atlan_meta.services.intake import Intake
 from airflow_provider_atlan_meta.services.logs import SecretMask, configure_logs, get_logger
 from airflow_provider_atlan_meta.services.producer_app import ProducerApp, Readiness
 from airflow_provider_atlan_meta.services.tenant_secrets import TenantSecrets
@@ -100,19 +101,21 @@ async def _serve(
     readiness = Readiness(TopicProbe(kafka, config.topic).look)
     metrics = PrometheusMetrics()
     tenants = TenantSecrets(connections.find, now=time.monotonic, on_secrets=mask.add)
-    receiver = _receiver(config, publisher, tenants, metrics, readiness)
-    server = HttpServer(ProducerApp(receiver, readiness, metrics), sock, drain_seconds=config.drain_seconds)
+    intake = _intake(config, publisher, metrics, readiness)
+    receivers = {"montecarlo": WebhookReceiver(intake, tenants)}
+    app = ProducerApp(receivers, intake, readiness, metrics)
+    server = HttpServer(app, sock, drain_seconds=config.drain_seconds)
     url = f"http://{config.host}:{sock.getsockname()[1]}"
     _log.info("listening", stage="producer", url=url, topic=config.topic)
     stopped_at = loop.time()
 
     def on_stop() -> None:
         nonlocal stopped_at
-        if not receiver.draining:
-            receiver.draining, stopped_at = True, loop.time()
-            _log.info("draining", stage="producer", in_flight=receiver.in_flight)
+        if not intake.draining:
+            intake.draining, stopped_at = True, loop.time()
+            _log.info("draining", stage="producer", in_flight=intake.in_flight)
 
-    background = [asyncio.create_task(_await_topic(readiness)), asyncio.create_task(_summarise(receiver))]
+    background = [asyncio.create_task(_await_topic(readiness)), asyncio.create_task(_summarise(intake))]
     try:
         await server.serve(on_stop=on_stop)
     finally:
@@ -120,21 +123,16 @@ async def _serve(
             task.cancel()
         left_seconds = config.drain_seconds - (loop.time() - stopped_at)
         unanswered = await publisher.close(max(_FLUSH_SECONDS, left_seconds))
-    outcome = ProducerOutcome(_by_status(receiver.answers), unanswered)
+    outcome = ProducerOutcome(_by_status(intake.answers), unanswered)
     _log.info("stopped", stage="producer", answers=outcome.answers, unanswered=unanswered)
     return outcome
 
 
-def _receiver(
-    config: ProducerConfig,
-    publisher: KafkaPublisher,
-    tenants: TenantSecrets,
-    metrics: PrometheusMetrics,
-    readiness: Readiness,
-) -> WebhookReceiver:
-    return WebhookReceiver(
+def _intake(
+    config: ProducerConfig, publisher: KafkaPublisher, metrics: PrometheusMetrics, readiness: Readiness
+) -> Intake:
+    return Intake(
         publisher=publisher,
-        tenants=tenants,
         topic=config.topic,
         max_in_flight=config.max_in_flight,
         metrics=metrics,
@@ -160,18 +158,18 @@ async def _await_topic(readiness: Readiness) -> None:
         _log.warning("below production values", stage="producer", warning=warning)
 
 
-async def _summarise(receiver: WebhookReceiver) -> None:
-    """One INFO line for all webhooks of ten seconds; none while none come."""
+async def _summarise(intake: Intake) -> None:
+    """One INFO line for all requests of ten seconds; none while none come."""
     before: Counter[int] = Counter()
     with suppress(asyncio.CancelledError):
         while True:
             await asyncio.sleep(_SUMMARY_SECONDS)
-            answers = receiver.answers - before
+            answers = intake.answers - before
             if answers:
                 _log.info(
-                    "webhooks", stage="producer", answers=_by_status(answers), in_flight=receiver.in_flight
+                    "webhooks", stage="producer", answers=_by_status(answers), in_flight=intake.in_flight
                 )
-            before = receiver.answers.copy()
+            before = intake.answers.copy()
 
 
 def _by_status(answers: Counter[int]) -> dict[str, int]:

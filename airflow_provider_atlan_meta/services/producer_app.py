@@ -1,12 +1,12 @@
-"""The producer's ASGI application: the webhook's path by hand, everything else by Starlette."""
+"""The producer's ASGI application: the endpoints that take events by hand, everything else by Starlette."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,13 +19,19 @@ from airflow_provider_atlan_meta.clients.kafka_health import TopicHealth
 from airflow_provider_atlan_meta.clients.prometheus import PrometheusMetrics
 from airflow_provider_atlan_meta.core.errors import AtlanMetaError
 from airflow_provider_atlan_meta.services.answers import problem
-from airflow_provider_atlan_meta.services.webhook_receiver import WebhookReceiver
+from airflow_provider_atlan_meta.services.intake import Intake
 
-_PREFIX, _SUFFIX = "/v1/", "/montecarlo"
+_PREFIX = "/v1/"
 _READY_FOR_SECONDS = 2.0
 _NOT_READY_FOR_SECONDS = 0.25
 
 Look = Callable[[], Coroutine[Any, Any, TopicHealth]]
+
+
+class Receiver(Protocol):
+    """An endpoint: answers one request of what its path says is a tenant."""
+
+    async def receive(self, tenant: str, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 class Readiness:
@@ -54,10 +60,17 @@ class Readiness:
 
 
 class ProducerApp:
-    """``POST /v1/{tenant}/montecarlo``, ``GET /healthz``, ``/readyz``, ``/metrics``."""
+    """``POST /v1/{tenant}/<name of a receiver>``, ``GET /healthz``, ``/readyz``, ``/metrics``."""
 
-    def __init__(self, receiver: WebhookReceiver, readiness: Readiness, metrics: PrometheusMetrics) -> None:
-        self._receiver = receiver
+    def __init__(
+        self,
+        receivers: Mapping[str, Receiver],
+        intake: Intake,
+        readiness: Readiness,
+        metrics: PrometheusMetrics,
+    ) -> None:
+        self._receivers = dict(receivers)
+        self._intake = intake
         self._readiness = readiness
         self._metrics = metrics
         self._others = Starlette(
@@ -65,19 +78,23 @@ class ProducerApp:
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._exposition),
-                # only for its 405: the POST is answered before Starlette is asked
-                Route("/v1/{tenant}/montecarlo", self._healthz, methods=["POST"]),
+                # only for their 405: a POST is answered before Starlette is asked
+                *[
+                    Route(f"{_PREFIX}{{tenant}}/{name}", self._healthz, methods=["POST"])
+                    for name in self._receivers
+                ],
             ],
-            exception_handlers={HTTPException: _problem_of},
+            exception_handlers={HTTPException: self._problem_of},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
             path: str = scope["path"]
-            if path.startswith(_PREFIX) and path.endswith(_SUFFIX):
-                tenant = path[len(_PREFIX) : -len(_SUFFIX)]
-                if "/" not in tenant:
-                    await self._receiver.receive(tenant, scope, receive, send)
+            if path.startswith(_PREFIX):
+                tenant, _, name = path[len(_PREFIX) :].partition("/")
+                receiver = self._receivers.get(name)
+                if receiver is not None:
+                    await receiver.receive(tenant, scope, receive, send)
                     return
         await self._others(scope, receive, send)
 
@@ -87,7 +104,7 @@ class ProducerApp:
 
     async def _readyz(self, request: Request) -> Response:
         del request
-        if self._receiver.draining:
+        if self._intake.draining:
             return _json(503, {"status": "not ready", "reason": "going down"})
         health, reason = await self._readiness.check()
         if health is None:
@@ -105,24 +122,23 @@ class ProducerApp:
         )
 
     async def _exposition(self, request: Request) -> Response:
-        self._metrics.set("atlan_meta_producer_in_flight", self._receiver.in_flight)
-        self._metrics.set("atlan_meta_producer_draining", self._receiver.draining)
+        self._metrics.set("atlan_meta_producer_in_flight", self._intake.in_flight)
+        self._metrics.set("atlan_meta_producer_draining", self._intake.draining)
         text, content_type = self._metrics.exposition(request.headers.get("accept", ""))
         return Response(text, headers={"content-type": content_type})
+
+    async def _problem_of(self, request: Request, error: Exception) -> Response:
+        """404 and 405 in the same words as everything else."""
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        if status == 405:
+            detail = f"{request.method} is not answered here; events are sent with POST"
+        else:
+            known = ", ".join(f"{_PREFIX}{{tenant}}/{name}" for name in self._receivers)
+            detail = f"nothing is here; events go to POST {known}"
+        answer = problem(status, detail)
+        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+        return Response(answer.body, status, headers=headers, media_type="application/problem+json")
 
 
 def _json(status: int, document: dict[str, Any]) -> Response:
     return Response(json.dumps(document), status, media_type="application/json")
-
-
-async def _problem_of(request: Request, error: Exception) -> Response:
-    """404 and 405 in the same words as everything else."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    detail = (
-        f"{request.method} is not answered here; webhooks are sent with POST"
-        if status == 405
-        else "nothing is here; webhooks go to POST /v1/{tenant}/montecarlo"
-    )
-    answer = problem(status, detail)
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    return Response(answer.body, status, headers=headers, media_type="application/problem+json")

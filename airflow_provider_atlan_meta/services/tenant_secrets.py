@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import AtlanMetaError, ConfigurationError
 from airflow_provider_atlan_meta.core.tenancy import is_tenant, tenant_conn_id
+from airflow_provider_atlan_meta.services.intake import SECRETS_UNREADABLE, RefusedError
 from airflow_provider_atlan_meta.services.logs import get_logger
 
 _log = get_logger(__name__)
@@ -58,6 +59,7 @@ class TenantSecrets:
 
     While connections cannot be read, what was known stays in force. For one asyncio loop.
 
+    :param system: whose webhooks: the secrets are in ``atlan_meta_<system>_tenant_<tenant>``.
     :param on_secrets: hears of every secret read (the log mask takes them).
     """
 
@@ -67,7 +69,9 @@ class TenantSecrets:
         *,
         now: Callable[[], float],
         on_secrets: Callable[[Iterable[str]], None] = lambda _: None,
+        system: str = "montecarlo",
     ) -> None:
+        self._system = system
         self._find = find
         self._now = now
         self._on_secrets = on_secrets
@@ -96,7 +100,7 @@ class TenantSecrets:
 
     async def _read(self, name: str) -> InboundTenant | None:
         try:
-            info = await asyncio.to_thread(self._find, tenant_conn_id("montecarlo", name))
+            info = await asyncio.to_thread(self._find, tenant_conn_id(self._system, name))
         except AtlanMetaError as error:
             stale = self._known.get(name)
             if stale is None:
@@ -125,3 +129,15 @@ class TenantSecrets:
             if len(self._unknown) > _MAX_UNKNOWN:
                 self._unknown.popitem(last=False)
         return tenant
+
+
+async def look_up(tenants: TenantSecrets, name: str) -> InboundTenant | None:
+    """``tenants.find`` for an endpoint.
+
+    :raises RefusedError: 503, the connections cannot be read.
+    """
+    try:
+        return await tenants.find(name)
+    except AtlanMetaError as error:
+        _log.error("tenant secrets not readable", error=str(error))
+        raise RefusedError(SECRETS_UNREADABLE) from None

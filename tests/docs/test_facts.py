@@ -71,24 +71,26 @@ def test_no_page_names_a_connection_that_does_not_exist(pages: list[Path]) -> No
 # ---- producer ------------------------------------------------------------------------------------------------------
 
 
-def test_every_status_of_the_producer_is_told_and_no_other() -> None:
-    from airflow_provider_atlan_meta.services import webhook_receiver
+def refusals() -> set[tuple[int, str]]:
+    """Status and body of every answer of the producer that does not depend on its request."""
+    from airflow_provider_atlan_meta.services import intake, webhook_receiver
     from airflow_provider_atlan_meta.services.answers import Answer
 
+    return {
+        (value.status, value.body.decode())
+        for module in (intake, webhook_receiver)
+        for value in vars(module).values()
+        if isinstance(value, Answer)
+    }
+
+
+def test_every_status_of_the_producer_is_told_and_no_other() -> None:
     told = {int(row[0]) for row in rows(section(DOCS / "producer.md", "## Answers")) if row[0].isdigit()}
-    refusals = {value.status for value in vars(webhook_receiver).values() if isinstance(value, Answer)}
-    assert told == refusals | {202, 400}
+    assert told == {status for status, _ in refusals()} | {202, 400}
 
 
 def test_the_cures_quote_what_the_producer_says() -> None:
-    from airflow_provider_atlan_meta.services import webhook_receiver
-    from airflow_provider_atlan_meta.services.answers import Answer
-
-    said = {
-        (value.status, value.body.decode())
-        for value in vars(webhook_receiver).values()
-        if isinstance(value, Answer)
-    }
+    said = refusals()
     table = rows(section(DOCS / "troubleshooting.md", "## Answers of the producer"))[1:]
     for status, message, *_ in table:
         assert any(message in body for code, body in said if code == int(status)), message
@@ -98,7 +100,7 @@ def test_the_cures_quote_what_the_producer_says() -> None:
 def test_limits_are_those_of_the_code() -> None:
     from airflow_provider_atlan_meta.clients.kafka_topics import RETENTION_DAYS
     from airflow_provider_atlan_meta.core import enrich, events, montecarlo
-    from airflow_provider_atlan_meta.services import tenant_secrets, webhook_receiver
+    from airflow_provider_atlan_meta.services import intake, tenant_secrets
 
     assert events.MAX_BODY_BYTES == 1 << 20
     limits = section(README, "## Limits")
@@ -108,7 +110,7 @@ def test_limits_are_those_of_the_code() -> None:
         f"{enrich._MAX_TEXT:,} characters",
         f"cut at {montecarlo._MAX_TITLE:,}",
         f"at most {tenant_secrets._MAX_SECRETS} valid secrets",
-        f"within {webhook_receiver._BODY_SECONDS:.0f} s",
+        f"within {intake._BODY_SECONDS:.0f} s",
     ):
         assert number in limits
     assert events.MAX_TYPE == events.MAX_SUBJECT

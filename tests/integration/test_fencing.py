@@ -17,7 +17,12 @@ import pytest
 
 from airflow_provider_atlan_meta.core.json_document import parse_document
 from airflow_provider_atlan_meta.core.rows import LogRecord
-from airflow_provider_atlan_meta.pipeline.publish import ReceivedWebhook, event_record, montecarlo_event
+from airflow_provider_atlan_meta.pipeline.publish import (
+    Arrival,
+    ReceivedWebhook,
+    event_record,
+    montecarlo_event,
+)
 from airflow_provider_atlan_meta.sandbox.isolation import Database, Isolation, Topics
 from airflow_provider_atlan_meta.sandbox.oracle import judge
 from airflow_provider_atlan_meta.sandbox.processes import wait_for
@@ -55,7 +60,7 @@ class Load:
                 tenant=post.tenant, body=post.body, document=document, received_at_ms=received_at_ms
             )
             event = montecarlo_event(webhook)
-            record = event_record(event, "", webhook)
+            record = event_record(event, "", Arrival(received_at_ms))
             load.records.append(LogRecord(0, 0, record.key, record.value, tuple(record.headers)))
             answered = {"status": 202, "answered_at": received_at_ms / 1000 + 0.01, "ids": (event.id,)}
             load.posts.append(

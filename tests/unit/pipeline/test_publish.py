@@ -15,11 +15,12 @@ import pytest
 from airflow_provider_atlan_meta.core.errors import RejectedError, TransientError
 from airflow_provider_atlan_meta.core.json_document import canonical_text, parse_document
 from airflow_provider_atlan_meta.pipeline.publish import (
+    Arrival,
     ReceiptClock,
     ReceivedWebhook,
     event_record,
     montecarlo_event,
-    publish_event,
+    publish_events,
 )
 from airflow_provider_atlan_meta.testing.publisher import MemoryPublisher
 
@@ -41,7 +42,7 @@ def webhook(body: str) -> ReceivedWebhook:
 def test_the_record_of_a_webhook_is_the_same_for_ever(golden: dict[str, Any]) -> None:
     received = webhook(golden["body"])
     event = montecarlo_event(received)
-    record = event_record(event, "meta.events.v1", received)
+    record = event_record(event, "meta.events.v1", Arrival(received.received_at_ms, received.traceparent))
     assert canonical_text(received.document) == golden["canonical"]
     assert event.id == golden["event_id"]
     assert (record.key.decode(), record.value.decode()) == (golden["key"], golden["value"])
@@ -103,12 +104,13 @@ def test_publishing_returns_the_position_or_the_publishers_error() -> None:
         publisher = MemoryPublisher()
         received = webhook('{"a":1}')
         event = montecarlo_event(received)
-        position = await publish_event(publisher, "t", event, received)
+        arrival = Arrival(received.received_at_ms, received.traceparent)
+        (position,) = await publish_events(publisher, "t", [event], [arrival])
         assert position.offset == 0
-        assert publisher.records("t") == [event_record(event, "t", received)]
+        assert publisher.records("t") == [event_record(event, "t", arrival)]
         publisher.failure = TransientError("away")
         with pytest.raises(TransientError, match="away"):
-            await publish_event(publisher, "t", event, received)
+            await publish_events(publisher, "t", [event], [arrival])
 
     asyncio.run(scenario())
 

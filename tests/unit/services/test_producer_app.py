@@ -20,7 +20,8 @@ from airflow_provider_atlan_meta.clients.kafka_health import TopicHealth
 from airflow_provider_atlan_meta.clients.prometheus import PrometheusMetrics
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import ConfigurationError, TerminalError, TransientError
-from airflow_provider_atlan_meta.services import webhook_receiver
+from airflow_provider_atlan_meta.services import intake
+from airflow_provider_atlan_meta.services.intake import Intake
 from airflow_provider_atlan_meta.services.producer_app import ProducerApp, Readiness
 from airflow_provider_atlan_meta.services.tenant_secrets import TenantSecrets
 from airflow_provider_atlan_meta.services.webhook_receiver import WebhookReceiver
@@ -62,16 +63,16 @@ class Producer:
         self.metrics = PrometheusMetrics()
         self.readiness = Readiness(self._look)
         self.readiness.has_been_ready = True
-        self.receiver = WebhookReceiver(
+        self.intake = Intake(
             publisher=self.publisher,
-            tenants=TenantSecrets(self._find, now=lambda: 0.0),
             topic="meta.events.v1",
             max_in_flight=self.max_in_flight,
             metrics=self.metrics,
             now_ms=lambda: next(clock),
             ready=lambda: self.readiness.has_been_ready,
         )
-        self.app = ProducerApp(self.receiver, self.readiness, self.metrics)
+        montecarlo = WebhookReceiver(self.intake, TenantSecrets(self._find, now=lambda: 0.0))
+        self.app = ProducerApp({"montecarlo": montecarlo}, self.intake, self.readiness, self.metrics)
 
     async def _look(self) -> TopicHealth:
         if isinstance(self.look, Exception):
@@ -121,7 +122,7 @@ def test_a_signed_webhook_is_answered_with_its_event_id_once_kafka_has_it() -> N
         task = asyncio.create_task(producer.answer(signed(headers={"traceparent": TRACE})))
         await producer.publisher.holds(1)
         assert not task.done()
-        assert producer.receiver.in_flight == 1
+        assert producer.intake.in_flight == 1
         producer.publisher.release()
         answer = await task
         (record,) = producer.stored()
@@ -132,7 +133,7 @@ def test_a_signed_webhook_is_answered_with_its_event_id_once_kafka_has_it() -> N
         assert headers["traceparent"] == TRACE.encode()
         assert record.key == b"acme|inc-1"
         assert json.loads(record.value)["data"] == json.loads(BODY)
-        assert producer.receiver.in_flight == 0
+        assert producer.intake.in_flight == 0
 
     run(scenario)
 
@@ -284,7 +285,7 @@ def test_a_body_of_exactly_1_mib_is_accepted() -> None:
 
 def test_a_body_that_does_not_arrive_is_a_408(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        monkeypatch.setattr(webhook_receiver, "_BODY_SECONDS", 0.01)
+        monkeypatch.setattr(intake, "_BODY_SECONDS", 0.01)
         answer = await Producer().answer(signed(pieces=[BODY[:5]], stalls=True))
         assert is_problem(answer, 408)
 
@@ -296,7 +297,7 @@ def test_a_sender_that_hangs_up_leaves_nothing_behind() -> None:
         producer = Producer()
         await producer.answer(signed(pieces=[BODY[:5]], leaves=True))
         assert producer.stored() == []
-        assert producer.receiver.in_flight == 0
+        assert producer.intake.in_flight == 0
 
     run(scenario)
 
@@ -319,7 +320,7 @@ def test_above_the_limit_in_flight_senders_are_told_429_and_when_to_come_back() 
 
 def test_bodies_being_read_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        monkeypatch.setattr(webhook_receiver, "_MAX_READING_BYTES", 100)
+        monkeypatch.setattr(intake, "_MAX_READING_BYTES", 100)
         producer = Producer()
         answer = await producer.answer(signed(pieces=[b"x" * 60, b"x" * 60, b"x" * 60]))
         assert is_problem(answer, 429)
@@ -368,7 +369,7 @@ def test_a_fault_of_our_own_is_a_500_that_says_nothing_of_it() -> None:
         answer = await producer.answer(signed())
         assert is_problem(answer, 500)
         assert b"NoneType" not in answer.body
-        assert producer.receiver.in_flight == 0
+        assert producer.intake.in_flight == 0
 
     run(scenario)
 
@@ -401,7 +402,7 @@ def test_a_draining_producer_finishes_what_it_holds_and_takes_nothing_new() -> N
         producer.publisher.hold()
         held = asyncio.create_task(producer.answer(signed()))
         await producer.publisher.holds(1)
-        producer.receiver.draining = True
+        producer.intake.draining = True
         refused = await producer.answer(signed())
         assert is_problem(refused, 503)
         assert refused.headers["connection"] == "close"
@@ -481,7 +482,7 @@ def test_at_debug_one_line_per_event_carries_the_keys_of_its_walk_and_nothing_of
 
     stream = service_logs("DEBUG")
     run(scenario)
-    (line,) = [json.loads(line) for line in stream.getvalue().splitlines() if "webhook" in line]
+    (line,) = [json.loads(line) for line in stream.getvalue().splitlines() if "received" in line]
     assert line["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert (line["tenant"], line["stage"], line["outcome"]) == ("acme", "producer", "accepted")
     assert line["event_key"].startswith(f"{1_795_000_000_000:012x}")
