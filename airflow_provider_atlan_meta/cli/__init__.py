@@ -29,6 +29,8 @@ VERBS = (
     "replay",
     "capture",
     "subscription",
+    "mapping",
+    "verify",
     "deliveries",
     "dlq",
     "config",
