@@ -21,6 +21,8 @@ from airflow_provider_atlan_meta.core.stores import ENTITY, INCIDENT, RowRef, St
 
 REVISION, CUSTOM_REVISION, CUSTOM_TENANT = "revision", "atlan_meta_revision", "atlan_meta_tenant"
 _PROVISIONAL = "mc:"
+_SUCCESSES_TO_GROW = 4
+_NOTHING: Mapping[Any, Any] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,18 +205,30 @@ def _connector(qualified_name: str) -> dict[str, str]:
     return {"connectionQualifiedName": "/".join(parts[:3]), "connectorName": parts[1]}
 
 
-def bulk_body(entities: Sequence[CatalogEntity], dialect: Dialect) -> dict[str, Any]:
+def bulk_body(
+    entities: Sequence[CatalogEntity], dialect: Dialect, custom: Mapping[Target, Mapping[str, str]] = _NOTHING
+) -> dict[str, Any]:
     """One request. What entities of it refer to among themselves goes by the request's own guids: the catalog looks
     for unique attributes only among what it has already.
+
+    :param custom: custom attributes that foreign entities have: a write replaces all of them.
     """
     guids = {entity.target: temporary_guid(at) for at, entity in enumerate(entities)}
     return {
         "referredEntities": {},
         "entities": [
-            {"guid": temporary_guid(at), **_document(entity, guids, dialect)}
+            {
+                "guid": temporary_guid(at),
+                **_document(entity, guids, dialect, custom.get(entity.target, _NOTHING)),
+            }
             for at, entity in enumerate(entities)
         ],
     }
+
+
+def is_foreign(target: Target, dialect: Dialect) -> bool:
+    """Of a type that is not ours."""
+    return target.type_name not in dialect.own_attributes
 
 
 def temporary_guid(at: int) -> str:
@@ -222,14 +236,17 @@ def temporary_guid(at: int) -> str:
     return f"-{at + 1}"
 
 
-def _document(entity: CatalogEntity, guids: Mapping[Target, str], dialect: Dialect) -> dict[str, Any]:
+def _document(
+    entity: CatalogEntity, guids: Mapping[Target, str], dialect: Dialect, custom: Mapping[str, str]
+) -> dict[str, Any]:
     kind = entity.target.type_name
     attributes = dict(entity.attributes or {})
     document: dict[str, Any] = {"typeName": kind, "attributes": attributes}
-    if kind in dialect.own_attributes:
+    if not is_foreign(entity.target, dialect):
         attributes[REVISION] = entity.revision
     else:
         document["customAttributes"] = {
+            **custom,
             CUSTOM_REVISION: str(entity.revision),
             CUSTOM_TENANT: entity.ref.tenant_id,
         }
@@ -266,14 +283,20 @@ def revision_of(document: Mapping[str, Any]) -> int | None:
 
 
 class BatchSize:
-    """How many entities go into a bulk: fewer after trouble, slowly more after success."""
+    """How many entities go into a bulk: half as many after trouble, slowly more after success."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.limit = dialect.first_batch
         self._largest = dialect.largest_batch
+        self._successes = 0
 
     def shrink(self) -> None:
         self.limit = max(1, self.limit // 2)
+        self._successes = 0
 
-    def grow(self) -> None:
-        self.limit = min(self._largest, self.limit + max(1, self._largest // 10))
+    def succeed(self) -> None:
+        """A bulk of ``limit`` entities went well."""
+        self._successes += 1
+        if self._successes >= _SUCCESSES_TO_GROW:
+            self.limit = min(self._largest, self.limit + max(1, self._largest // 10))
+            self._successes = 0

@@ -237,8 +237,8 @@ def test_a_bulk_shrinks_by_halves_to_one_and_grows_to_the_largest() -> None:
     for _ in range(9):
         size.shrink()
     assert size.limit == 1
-    for _ in range(20):
-        size.grow()
+    for _ in range(44):
+        size.succeed()
     assert size.limit == ATLAS.largest_batch
 
 
