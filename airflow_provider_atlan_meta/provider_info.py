@@ -27,8 +27,10 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "connection-types": [_montecarlo(), _connect()],
-        "hooks": [_modules("hooks.connect", "hooks.kafka", "hooks.montecarlo")],
-        "operators": [_modules("operators.ingest", "operators.propagate", "operators.redrive")],
+        "hooks": [_modules("hooks.cassandra", "hooks.connect", "hooks.kafka", "hooks.montecarlo")],
+        "operators": [
+            _modules("operators.ingest", "operators.poll", "operators.propagate", "operators.redrive")
+        ],
         "triggers": [_modules("triggers.kafka_offset_range")],
         "bundles": [_modules("bundles")],
         "notifications": [f"{_PACKAGE}.notifications.atlan_meta.AtlanMetaNotifier"],

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("contract.record_log", "contract.ledger", "contract.event_store")
+pytest.register_assert_rewrite("contract.projection_ledger")
+pytest.register_assert_rewrite(
+    "contract.record_log", "contract.ledger", "contract.event_store", "contract.wide_rows"
+)
 pytest.register_assert_rewrite(
     "contract.destination",
     "contract.subscription_store",
