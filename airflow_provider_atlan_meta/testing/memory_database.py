@@ -24,6 +24,7 @@ from airflow_provider_atlan_meta.core.rows import (
     IncidentRow,
     Link,
 )
+from airflow_provider_atlan_meta.core.stores import RowRef
 from airflow_provider_atlan_meta.testing.clock import ManualClock
 from airflow_provider_atlan_meta.testing.delivery_tables import DeliveryTables
 
@@ -46,6 +47,20 @@ class LedgerRow:
     write_number: int = 0
 
 
+@dataclass(slots=True)
+class ProjectionRow:
+    """A row of ``meta.projection``."""
+
+    projected_revision: int = 0
+    content_hash: int | None = None
+    external_id: str = ""
+    version: int = 1
+    claimed_at: float | None = None
+    attempts: int = 0
+    retry_at: float | None = None
+    reason: str = ""
+
+
 class StoredEvent(NamedTuple):
     row: EventRow
     duplicate_of: bytes | None
@@ -65,6 +80,7 @@ class Change(NamedTuple):
     id: str
     revision: int
     values: tuple[Any, ...] | None
+    held: bool = False
 
 
 @dataclass
@@ -97,6 +113,8 @@ class MemoryDatabase:
         self.ledger: dict[LedgerKey, LedgerRow] = {}
         self.tables = Tables()
         self.deliveries = DeliveryTables()
+        # by sink
+        self.projections: dict[str, dict[RowRef, ProjectionRow]] = {}
         self.commits: list[Commit] = []
         # origins of dead letters, as core.ports.StoredDeadLetter begins with them
         self.redriven: set[tuple[Any, ...]] = set()
@@ -114,7 +132,12 @@ class MemoryDatabase:
     # ---- what the server does ------------------------------------------------------------------------------------
 
     def apply_batch(
-        self, plan: BatchPlan, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()
+        self,
+        plan: BatchPlan,
+        commit: Commit | None,
+        dead_letters: Sequence[DeadLetter] = (),
+        *,
+        held: bool = False,
     ) -> None:
         """The twin of ``meta.apply_batch``: cursor first, then rows, all or nothing."""
         if commit is not None:
@@ -122,7 +145,10 @@ class MemoryDatabase:
         if any(self.refuses(event) for event, _ in plan.events):
             raise RejectedError("the database refuses the value")
         written = self.tables.copy()
+        told = len(written.changes)
         write_rows(written, plan)
+        if held:
+            written.changes[told:] = [change._replace(held=True) for change in written.changes[told:]]
         if commit is not None:
             keep_letters(written, commit[:4], dead_letters)
             self.move_cursor(commit)

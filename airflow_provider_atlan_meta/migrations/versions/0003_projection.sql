@@ -59,18 +59,17 @@ create policy owner on meta.entity for select to meta_owner using (true);
 create function meta.begin_sweep(p_sink text, out since timestamptz, out settled timestamptz)
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  -- before the snapshot: a row stamped by now belongs to a transaction that the snapshot knows
+  -- before this transaction gets its id: who stamped a row by now has an older one
   moment timestamptz := clock_timestamp();
 begin
   insert into meta.projection_sweep (sink, mark_at, mark_xid)
-  values (p_sink, moment, pg_snapshot_xmax(pg_current_snapshot())) on conflict do nothing;
+  values (p_sink, moment, pg_current_xact_id()) on conflict do nothing;
   -- 5 s: a single statement may stamp its row a moment before it gets its transaction id
   select s.swept_to - interval '5 seconds',
          case when s.mark_xid <= pg_snapshot_xmin(pg_current_snapshot()) then s.mark_at end
     into since, settled from meta.projection_sweep s where s.sink = p_sink;
   if settled is not null then
-    update meta.projection_sweep set mark_at = moment, mark_xid = pg_snapshot_xmax(pg_current_snapshot())
-     where sink = p_sink;
+    update meta.projection_sweep set mark_at = moment, mark_xid = pg_current_xact_id() where sink = p_sink;
   end if;
 end $$;
 
