@@ -1,8 +1,7 @@
-"""What was received and checked to the log: name it, key it, send it. Knows no HTTP and no Kafka client."""
+"""What was received and checked to the log: name it and key it. Knows no HTTP and no Kafka client."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from airflow_provider_atlan_meta.core.events import (
     event_headers,
 )
 from airflow_provider_atlan_meta.core.json_document import Document, canonical_text
-from airflow_provider_atlan_meta.core.ports import OutboundRecord, Publisher, RecordPosition
+from airflow_provider_atlan_meta.core.ports import OutboundRecord
 
 MONTECARLO = "montecarlo"
 UNKNOWN_TYPE = "unknown"
@@ -103,16 +102,4 @@ def event_record(event: MetadataEvent, topic: str, arrival: Arrival) -> Outbound
         identity.partition_key(event.tenant, event.subject),
         encode_event(event),
         event_headers(event, arrival.received_at_ms, arrival.traceparent),
-    )
-
-
-async def publish_events(
-    publisher: Publisher, topic: str, events: Sequence[MetadataEvent], arrivals: Sequence[Arrival]
-) -> Sequence[RecordPosition]:
-    """Returns once Kafka has all of them with ``acks=all``.
-
-    :raises AtlanMetaError: at least one is not acknowledged; sending all of them again is safe.
-    """
-    return await publisher.publish(
-        [event_record(event, topic, arrival) for event, arrival in zip(events, arrivals, strict=True)]
     )

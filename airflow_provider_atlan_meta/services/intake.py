@@ -18,8 +18,8 @@ from airflow_provider_atlan_meta.core import identity
 from airflow_provider_atlan_meta.core.errors import AtlanMetaError
 from airflow_provider_atlan_meta.core.events import MAX_BODY_BYTES, MetadataEvent, trace_id
 from airflow_provider_atlan_meta.core.metrics import Metrics
-from airflow_provider_atlan_meta.core.ports import Publisher
-from airflow_provider_atlan_meta.pipeline.publish import Arrival, ReceiptClock, publish_events
+from airflow_provider_atlan_meta.core.ports import Publisher, RecordPosition
+from airflow_provider_atlan_meta.pipeline.publish import Arrival, ReceiptClock, event_record
 from airflow_provider_atlan_meta.services.answers import Answer, json_answer, problem
 from airflow_provider_atlan_meta.services.logs import get_logger
 
@@ -129,28 +129,25 @@ class Intake:
         :param kind: what the events are counted under: one of a few words, never a sender's.
         """
         self.check_capacity()
-        stamp = self._receipts.stamp
+        stamp, topic = self._receipts.stamp, self._topic
         arrivals = [Arrival(stamp(event.id, received_at_ms), traceparent) for event in events]
-        count = len(arrivals)
-        self.in_flight += count
+        records = [event_record(event, topic, arrivals[n]) for n, event in enumerate(events)]
+        self.in_flight += len(records)
         started = perf_counter()
         try:
-            positions = await publish_events(self._publisher, self._topic, events, arrivals)
+            positions = await self._publisher.publish(records)
         except AtlanMetaError as error:
             self._kafka_away = True
             self._metrics.count("atlan_meta_producer_publish_failures_total", type(error).__name__)
-            for event, arrival in zip(events, arrivals, strict=True):
-                _note(event, arrival, "failed", error=str(error))
+            _note(events, arrivals, "failed", error=str(error))
             return _NOT_STORED
         finally:
-            self.in_flight -= count
+            self.in_flight -= len(records)
         self._kafka_away = False
         self._metrics.observe("atlan_meta_producer_publish_seconds", perf_counter() - started)
-        # positions come in the order of acknowledgement: only that of a single event is surely its own
-        place = {"partition": positions[0].partition, "offset": positions[0].offset} if count == 1 else {}
-        for event, arrival in zip(events, arrivals, strict=True):
+        for event in events:
             self._metrics.count("atlan_meta_producer_events_total", event.tenant, kind)
-            _note(event, arrival, "accepted", **place)
+        _note(events, arrivals, "accepted", positions)
         return accepted([event.id for event in events])
 
     async def read_body(self, receive: Receive) -> bytes:
@@ -210,18 +207,27 @@ def _bounded(message: Message) -> bytes:
     return body
 
 
-def _note(event: MetadataEvent, arrival: Arrival, outcome: str, **more: object) -> None:
+def _note(
+    events: Sequence[MetadataEvent],
+    arrivals: Sequence[Arrival],
+    outcome: str,
+    positions: Sequence[RecordPosition] = (),
+    **more: object,
+) -> None:
     """One DEBUG line per event, with the keys its whole walk is found by."""
     if not _debug.isEnabledFor(logging.DEBUG):
         return
-    key = identity.event_key(UUID(event.id).bytes, arrival.received_at_ms)
-    _log.debug(
-        "received",
-        stage="producer",
-        outcome=outcome,
-        tenant=event.tenant,
-        event_id=event.id,
-        event_key=key.hex(),
-        trace_id=trace_id(arrival.traceparent),
-        **more,
-    )
+    if len(events) == len(positions) == 1:
+        # positions come in the order of acknowledgement: only a single one is surely its event's
+        more |= {"partition": positions[0].partition, "offset": positions[0].offset}
+    for event, arrival in zip(events, arrivals, strict=True):
+        _log.debug(
+            "received",
+            stage="producer",
+            outcome=outcome,
+            tenant=event.tenant,
+            event_id=event.id,
+            event_key=identity.event_key(UUID(event.id).bytes, arrival.received_at_ms).hex(),
+            trace_id=trace_id(arrival.traceparent),
+            **more,
+        )

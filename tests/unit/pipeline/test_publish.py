@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from pathlib import Path
@@ -12,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from airflow_provider_atlan_meta.core.errors import RejectedError, TransientError
+from airflow_provider_atlan_meta.core.errors import RejectedError
 from airflow_provider_atlan_meta.core.json_document import canonical_text, parse_document
 from airflow_provider_atlan_meta.pipeline.publish import (
     Arrival,
@@ -20,9 +19,7 @@ from airflow_provider_atlan_meta.pipeline.publish import (
     ReceivedWebhook,
     event_record,
     montecarlo_event,
-    publish_events,
 )
-from airflow_provider_atlan_meta.testing.publisher import MemoryPublisher
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "montecarlo"
 GOLDEN = json.loads((FIXTURES / "golden_records.json").read_text())
@@ -97,22 +94,6 @@ def test_a_subject_of_512_characters_is_taken_and_a_longer_one_rejected() -> Non
         montecarlo_event(webhook(json.dumps({"payload": {"incident_id": "x" * 513}})))
     with pytest.raises(RejectedError, match="type"):
         montecarlo_event(webhook(json.dumps({"type": "x" * 513})))
-
-
-def test_publishing_returns_the_position_or_the_publishers_error() -> None:
-    async def scenario() -> None:
-        publisher = MemoryPublisher()
-        received = webhook('{"a":1}')
-        event = montecarlo_event(received)
-        arrival = Arrival(received.received_at_ms, received.traceparent)
-        (position,) = await publish_events(publisher, "t", [event], [arrival])
-        assert position.offset == 0
-        assert publisher.records("t") == [event_record(event, "t", arrival)]
-        publisher.failure = TransientError("away")
-        with pytest.raises(TransientError, match="away"):
-            await publish_events(publisher, "t", [event], [arrival])
-
-    asyncio.run(scenario())
 
 
 def test_equal_webhooks_in_one_millisecond_get_stamps_of_their_own() -> None:
