@@ -26,8 +26,10 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "connection-types": [_montecarlo(), _connect()],
-        "hooks": [_modules("hooks.cassandra", "hooks.connect", "hooks.kafka", "hooks.montecarlo")],
+        "connection-types": [_montecarlo(), _connect(), _atlas()],
+        "hooks": [
+            _modules("hooks.atlas", "hooks.cassandra", "hooks.connect", "hooks.kafka", "hooks.montecarlo")
+        ],
         "operators": [
             _modules("operators.ingest", "operators.poll", "operators.propagate", "operators.redrive")
         ],
@@ -141,3 +143,64 @@ def _connect() -> dict[str, Any]:
             },
         },
     }
+
+
+def _atlas() -> dict[str, Any]:
+    """The catalog's address and login; the rest lands in the extra."""
+    return {
+        "connection-type": "atlan_meta_atlas",
+        "hook-name": "Apache Atlas or Atlan (Atlan Meta)",
+        "hook-class-name": f"{_PACKAGE}.hooks.atlas.AtlasHook",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "extra"],
+            "relabeling": {"host": "Address"},
+            "placeholders": {
+                "host": "http://atlas",
+                "port": "21000",
+                "hosts": "http://atlas-1:21000,http://atlas-2:21000",
+                "incident_connection": "default/monte-carlo/1700000100",
+            },
+        },
+        "conn-fields": {
+            "dialect": {
+                "label": "Catalog",
+                "description": "atlas: Apache Atlas; atlan: Atlan.",
+                "schema": {"type": "string", "enum": ["atlas", "atlan"], "default": "atlas"},
+            },
+            "hosts": _text(
+                "Servers", "Of a cluster, comma-separated: the login goes to these and no others."
+            ),
+            **_atlas_login(),
+            "ca_file": _text(
+                "CA file", "Certificates the catalog's own is checked with; empty: those of the system."
+            ),
+            "timeout": {
+                "label": "Timeout in seconds",
+                "description": "How long an answer may take.",
+                "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 60, "default": 10},
+            },
+            "name_suffix": _text(
+                "Suffix of qualified names", "May hold {tenant}; not set: @{tenant} in Atlas, none in Atlan."
+            ),
+            "incident_connection": _text(
+                "Atlan's Monte Carlo connection",
+                "Its qualified name; empty: incidents are not written to Atlan.",
+            ),
+        },
+    }
+
+
+def _atlas_login() -> dict[str, Any]:
+    """Beside login and password."""
+    return {
+        "token": _text("API token", "Sent as bearer token instead of login and password.", secret=True),
+        "client_id": _text("OAuth2 client id", "Instead of login and password."),
+        "client_secret": _text("OAuth2 client secret", "Belongs to the client id.", secret=True),
+        "token_url": _text("OAuth2 token address", "Empty: Atlan's own."),
+        "scope": _text("OAuth2 scope", "Where the token address wants one."),
+    }
+
+
+def _text(label: str, description: str, *, secret: bool = False) -> dict[str, Any]:
+    kind: dict[str, Any] = {"type": ["string", "null"]} | ({"format": "password"} if secret else {})
+    return {"label": label, "description": description, "schema": kind}

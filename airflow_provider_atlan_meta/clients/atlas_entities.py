@@ -37,7 +37,7 @@ from airflow_provider_atlan_meta.core.stores import Landed, Landing, RowRef, Sta
 
 ReadRows = Callable[[Sequence[RowRef]], Iterable[StateRow]]
 # A call that begins later than this after write() began is left for the next one: leases are short.
-WRITE_SECONDS = 10.0
+WRITE_SECONDS = 5.0
 # An entity that breaks the server is found by halves after so many; a server that is broken is not asked on.
 _FAILURES_IN_A_ROW = 10
 # of a query: servers take a little over 16,000 characters of a request's head
@@ -83,12 +83,12 @@ class AtlasSink:
         """:raises TransientError: the catalog is away and nothing of the rows is known to be written.
         :raises TerminalError: types cannot be made, login refused, or no catalog at that address.
         """
+        ends_at = self._clock() + self._write_seconds
         if not self._has_types:
             self._client.ensure_types()
             self._has_types = True
         latest = newest(rows)
         entities = self.entities(latest)
-        ends_at = self._clock() + self._write_seconds
         run = _Run(self._client, self._size, lambda: self._clock() < ends_at)
         landed = {
             row.ref: Landed(row.ref, row.revision, Landing.DONE, "the catalog has no place for it")
