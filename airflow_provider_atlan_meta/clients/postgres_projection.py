@@ -72,7 +72,8 @@ on conflict (tenant_id, kind, id, sink) do update
            p.version + 1,
            case when not same then p.claimed_at end,
            case when same then excluded.attempts else p.attempts end,
-           case when same then excluded.retry_at else coalesce(p.retry_at, clock_timestamp()) end,
+           case when same then excluded.retry_at
+                else greatest(coalesce(p.retry_at, clock_timestamp()), excluded.retry_at) end,
            case when same then excluded.reason else p.reason end
       from (select p.version = excluded.version - 1) c (same))
 returning true"""

@@ -20,8 +20,9 @@ from airflow_provider_atlan_meta.core.stores import Landed, Landing, RowRef, Sta
 
 # An effect may come this long after its answer was given up.
 UNKNOWN_SECONDS = 60.0
-# A write that was begun and never settled: its worker is gone, its effect may still come.
-CLAIM_SECONDS = UNKNOWN_SECONDS
+# A write that was begun and never settled: its worker is gone, its effect may still come. From the claim to the last
+# send of a batch pass at most 15 s.
+CLAIM_SECONDS = UNKNOWN_SECONDS + 15.0
 RETRY_SECONDS = (5.0, 15.0, 45.0, 135.0, 300.0)
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -52,7 +53,8 @@ class Candidate(NamedTuple):
 class Settlement(NamedTuple):
     """What becomes of a row's standing, and of the claim on it.
 
-    :param version: it counts only while the standing has this one; else the row is due at once, whatever it says.
+    :param version: it counts only while the standing has this one; else the row is due again, and not before
+        ``retry_seconds``.
     :param projected_revision: 0: as it was.
     :param external_id: empty: as it was.
     :param retry_seconds: the row is looked at again then; None: only when it changes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 
 class Wake:
@@ -21,6 +22,23 @@ class Wake:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
         except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class ThreadWake:
+    """The same between threads."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """False: the time is over."""
+        if not self._event.wait(max(0.0, seconds)):
             return False
         self._event.clear()
         return True

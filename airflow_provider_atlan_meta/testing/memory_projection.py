@@ -139,7 +139,9 @@ class MemoryProjection:
                 content_hash=None,
                 external_id=one.external_id or stored.external_id,
                 version=stored.version + 1,
-                retry_at=now if stored.retry_at is None else stored.retry_at,
+                retry_at=max(
+                    now if stored.retry_at is None else stored.retry_at, now + (one.retry_seconds or 0)
+                ),
             )
         before = stored or ProjectionRow()
         return ProjectionRow(
