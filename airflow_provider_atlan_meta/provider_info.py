@@ -186,6 +186,22 @@ def _atlas() -> dict[str, Any]:
                 "Atlan's Monte Carlo connection",
                 "Its qualified name; empty: incidents are not written to Atlan.",
             ),
+            **_atlan_webhook(),
+        },
+    }
+
+
+def _atlan_webhook() -> dict[str, Any]:
+    """Only of Atlan, and read only in a tenant's own connection."""
+    return {
+        "webhook_secret": _text("Webhook secret", "Atlan's webhooks of this tenant send it.", secret=True),
+        "webhook_secret_previous": _text(
+            "Previous webhook secret", "Accepted as well while the secret is being changed.", secret=True
+        ),
+        "disabled": {
+            "label": "Webhooks disabled",
+            "description": "Webhooks of this tenant are answered 403 while this is on.",
+            "schema": {"type": "boolean", "default": False},
         },
     }
 

@@ -68,7 +68,7 @@ def _add_options(made: dict[str, Any]) -> None:
         "--tenants",
         type=Path,
         metavar="FILE",
-        help="JSON list of {id, montecarlo_webhook_secret} instead of three generated tenants",
+        help="JSON list of {id, montecarlo_webhook_secret, atlan_webhook_secret} instead of three generated tenants",
     )
     for verb in ("stop", "start", "kill", "logs"):
         made[verb].add_argument("name", metavar="NAME", help="a server, e.g. kafka")

@@ -24,6 +24,12 @@ def variables(home: Home, names: Iterable[str] | None = None) -> dict[str, str]:
             "extra": {"webhook_secret": tenant.montecarlo_webhook_secret},
         }
         for tenant in home.tenants
+    } | {
+        tenant_conn_id("atlan", tenant.id): {
+            "conn_type": "atlan_meta_atlas",
+            "extra": {"dialect": "atlan", "webhook_secret": tenant.atlan_webhook_secret},
+        }
+        for tenant in home.tenants
     }
     settings: dict[str, str] = {}
     for name in SERVERS if names is None else names:
@@ -64,10 +70,7 @@ def fields(home: Home, running: Iterable[str]) -> dict[str, object]:
     document: dict[str, object] = {}
     for name in running:
         document |= SERVERS[name].offer(home).fields
-    document["tenants"] = [
-        {"id": tenant.id, "montecarlo_webhook_secret": tenant.montecarlo_webhook_secret}
-        for tenant in home.tenants
-    ]
+    document["tenants"] = [tenant.to_dict() for tenant in home.tenants]
     return document
 
 

@@ -25,6 +25,8 @@ from airflow_provider_atlan_meta.core.tenancy import parse_tenant
 from airflow_provider_atlan_meta.sandbox.processes import Process
 
 HOME_VARIABLE = "ATLAN_META_SANDBOX_HOME"
+# of a tenant, as files and environments name them
+SECRETS = ("montecarlo_webhook_secret", "atlan_webhook_secret")
 DEFAULT_TENANTS = ("acme", "globex", "initech")
 # Below the range kernels take outgoing connections' ports from: a server that is down keeps its port.
 _FIRST_PORT, _LAST_PORT = 10_240, 32_000
@@ -38,6 +40,19 @@ class Tenant:
 
     id: str
     montecarlo_webhook_secret: str
+    atlan_webhook_secret: str
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Tenant:
+        """What an entry of a list says; a secret it does not give is generated.
+
+        :raises KeyError: it has no id.
+        """
+        named = {name: str(entry.get(name) or secrets.token_urlsafe(24)) for name in SECRETS}
+        return cls(parse_tenant(entry["id"]), **named)
+
+    def to_dict(self) -> dict[str, str]:
+        return {"id": self.id, **{name: getattr(self, name) for name in SECRETS}}
 
     def __repr__(self) -> str:
         return f"Tenant({self.id!r})"
@@ -135,13 +150,16 @@ class Home:
         """Those of ``--tenants``, else three with generated secrets."""
         with self._guard:
             if not (self.path / "tenants.json").exists():
-                self.set_tenants([Tenant(name, secrets.token_urlsafe(24)) for name in DEFAULT_TENANTS])
+                self.set_tenants([Tenant.of({"id": name}) for name in DEFAULT_TENANTS])
             listed = self._read("tenants.json")["tenants"]
-            return tuple(Tenant(t["id"], t["montecarlo_webhook_secret"]) for t in listed)
+            if any(name not in entry for name in SECRETS for entry in listed):
+                # written before there was this kind of secret
+                self.set_tenants([Tenant.of(entry) for entry in listed])
+                listed = self._read("tenants.json")["tenants"]
+            return tuple(Tenant.of(entry) for entry in listed)
 
     def set_tenants(self, tenants: Iterable[Tenant]) -> None:
-        listed = [{"id": t.id, "montecarlo_webhook_secret": t.montecarlo_webhook_secret} for t in tenants]
-        self._write("tenants.json", {"tenants": listed})
+        self._write("tenants.json", {"tenants": [tenant.to_dict() for tenant in tenants]})
 
     def member(self, name: str) -> str:
         """What marks the processes of that member, in this sandbox and no other."""
@@ -190,19 +208,14 @@ def write_private(path: Path, text: str) -> None:
 
 
 def parse_tenants(text: str, origin: str) -> list[Tenant]:
-    """A JSON list of ``{id, montecarlo_webhook_secret}``; a missing secret is generated.
+    """A JSON list of ``{id, montecarlo_webhook_secret, atlan_webhook_secret}``; a missing secret is generated.
 
     :raises ConfigurationError: another shape, a wrong or doubled id.
     """
     shape = f'{origin} must be a JSON list like [{{"id": "acme", "montecarlo_webhook_secret": "..."}}]'
     try:
         entries = json.loads(text)
-        tenants = [
-            Tenant(
-                parse_tenant(e["id"]), str(e.get("montecarlo_webhook_secret") or secrets.token_urlsafe(24))
-            )
-            for e in entries
-        ]
+        tenants = [Tenant.of(entry) for entry in entries]
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ConfigurationError(shape) from None
     if not tenants or len({t.id for t in tenants}) != len(tenants):

@@ -193,9 +193,14 @@ def check_body_headers(headers: Mapping[bytes, bytes], unsupported: Answer) -> N
     """:raises RefusedError: the body is compressed, or announced as too large."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise RefusedError(unsupported)
-    length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
+    if announced_bytes(headers) > MAX_BODY_BYTES:
         raise RefusedError(TOO_LARGE)
+
+
+def announced_bytes(headers: Mapping[bytes, bytes]) -> int:
+    """The body's length as its sender says; 0: it does not say."""
+    length = headers.get(b"content-length", b"0")
+    return int(length[:20]) if length.isdigit() else 0
 
 
 def _bounded(message: Message) -> bytes:

@@ -17,10 +17,11 @@ from airflow_provider_atlan_meta.clients.prometheus import PrometheusMetrics
 from airflow_provider_atlan_meta.config.connections import KAFKA, Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
+from airflow_provider_atlan_meta.services.atlan_receiver import AtlanReceiver
 from airflow_provider_atlan_meta.services.http_server import HttpServer, listen, run_on_fast_loop
 from airflow_provider_atlan_meta.services.intake import Intake
 from airflow_provider_atlan_meta.services.logs import SecretMask, configure_logs, get_logger
-from airflow_provider_atlan_meta.services.producer_app import ProducerApp, Readiness
+from airflow_provider_atlan_meta.services.producer_app import ProducerApp, Readiness, Receiver
 from airflow_provider_atlan_meta.services.tenant_secrets import TenantSecrets
 from airflow_provider_atlan_meta.services.webhook_receiver import WebhookReceiver
 
@@ -100,10 +101,8 @@ async def _serve(
     publisher = KafkaPublisher(kafka, delivery_timeout_seconds=config.delivery_timeout_seconds)
     readiness = Readiness(TopicProbe(kafka, config.topic).look)
     metrics = PrometheusMetrics()
-    tenants = TenantSecrets(connections.find, now=time.monotonic, on_secrets=mask.add)
     intake = _intake(config, publisher, metrics, readiness)
-    receivers = {"montecarlo": WebhookReceiver(intake, tenants)}
-    app = ProducerApp(receivers, intake, readiness, metrics)
+    app = ProducerApp(_receivers(intake, connections, mask), intake, readiness, metrics)
     server = HttpServer(app, sock, drain_seconds=config.drain_seconds)
     url = f"http://{config.host}:{sock.getsockname()[1]}"
     _log.info("listening", stage="producer", url=url, topic=config.topic)
@@ -139,6 +138,18 @@ def _intake(
         now_ms=lambda: time.time_ns() // 1_000_000,
         ready=lambda: readiness.has_been_ready,
     )
+
+
+def _receivers(intake: Intake, connections: Connections, mask: SecretMask) -> dict[str, Receiver]:
+    """The endpoints by their names in a path."""
+
+    def secrets_of(system: str) -> TenantSecrets:
+        return TenantSecrets(connections.find, now=time.monotonic, on_secrets=mask.add, system=system)
+
+    return {
+        "montecarlo": WebhookReceiver(intake, secrets_of("montecarlo")),
+        "atlan": AtlanReceiver(intake, secrets_of("atlan")),
+    }
 
 
 async def _await_topic(readiness: Readiness) -> None:

@@ -197,11 +197,12 @@ def test_a_failed_up_names_server_log_and_cure_and_leaves_nothing(
 
 def test_members_join_a_running_sandbox_and_new_tenants_reach_it(own: Path) -> None:
     box = Sandbox(own)
+    beta = {"id": "beta", "montecarlo_webhook_secret": "s", "atlan_webhook_secret": "t"}
     box.up(["recorder"])
     before = box.pid("recorder")
-    box.up(["postgres"], parse_tenants('[{"id": "beta", "montecarlo_webhook_secret": "s"}]', "test"))
+    box.up(["postgres"], parse_tenants(json.dumps([beta]), "test"))
     assert box.pid("recorder") == before
-    assert box.fields()["tenants"] == [{"id": "beta", "montecarlo_webhook_secret": "s"}]
+    assert box.fields()["tenants"] == [beta]
     with psycopg.connect(str(box.fields()["postgres_dsn"])) as connection:
         assert connection.execute("select current_setting('meta.tenants')").fetchone() == ("beta",)
 

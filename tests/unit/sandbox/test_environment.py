@@ -24,7 +24,7 @@ from airflow_provider_atlan_meta.sandbox.home import Home, Tenant
 def home(tmp_path: Path) -> Home:
     made = Home(tmp_path / "box")
     made.create()
-    made.set_tenants([Tenant("acme", "it's a secret"), Tenant("beta", "b")])
+    made.set_tenants([Tenant("acme", "it's a secret", "another"), Tenant("beta", "b", "c")])
     return made
 
 
@@ -47,6 +47,7 @@ def test_each_connection_id_has_its_own_role(home: Home) -> None:
         known.get(KAFKA).extra["bootstrap.servers"] == environment.fields(home, ["kafka"])["kafka_bootstrap"]
     )
     assert known.get("atlan_meta_montecarlo_tenant_acme").extra["webhook_secret"] == "it's a secret"
+    assert known.get("atlan_meta_atlan_tenant_acme").extra["webhook_secret"] == "another"
 
 
 def test_topics_have_one_replica_on_one_broker(home: Home) -> None:

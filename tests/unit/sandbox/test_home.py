@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import stat
 from pathlib import Path
@@ -47,12 +48,25 @@ def test_three_tenants_with_generated_secrets_are_there_by_default(home: Home) -
     assert [tenant.id for tenant in home.tenants] == ["acme", "globex", "initech"]
     assert home.tenants == Home(home.path).tenants
     assert home.tenants[0].montecarlo_webhook_secret not in repr(home.tenants)
+    secrets = [value for tenant in home.tenants for value in list(tenant.to_dict().values())[1:]]
+    assert len(set(secrets)) == 6
+
+
+def test_tenants_of_a_version_without_a_secret_for_atlan_get_one_and_keep_it(home: Home) -> None:
+    old = {"tenants": [{"id": "acme", "montecarlo_webhook_secret": "s"}]}
+    home.path.mkdir(parents=True, exist_ok=True)
+    (home.path / "tenants.json").write_text(json.dumps(old))
+    (tenant,) = home.tenants
+    assert tenant.montecarlo_webhook_secret == "s"
+    assert len(tenant.atlan_webhook_secret) >= 32
+    assert Home(home.path).tenants == (tenant,)
 
 
 def test_tenants_of_a_file_keep_their_secrets_and_get_missing_ones() -> None:
     given, made = parse_tenants('[{"id": "acme", "montecarlo_webhook_secret": "s"}, {"id": "beta"}]', "F")
     assert given.montecarlo_webhook_secret == "s"
     assert len(made.montecarlo_webhook_secret) >= 32
+    assert given.atlan_webhook_secret != made.atlan_webhook_secret
 
 
 @pytest.mark.parametrize(
