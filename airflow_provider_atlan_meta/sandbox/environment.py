@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 
 from airflow_provider_atlan_meta.core.tenancy import tenant_conn_id
-from airflow_provider_atlan_meta.sandbox.home import Home
+from airflow_provider_atlan_meta.sandbox.home import Home, Tenant
 from airflow_provider_atlan_meta.sandbox.processes import MARKER
 from airflow_provider_atlan_meta.sandbox.registry import SERVERS
 
@@ -18,19 +18,9 @@ _CONNECTION_PREFIX = "AIRFLOW_CONN_"
 
 def variables(home: Home, names: Iterable[str] | None = None) -> dict[str, str]:
     """``AIRFLOW_CONN_*`` and ``AIRFLOW__ATLAN_META__*`` of the servers named; of all when None."""
-    connections: dict[str, Mapping[str, object]] = {
-        tenant_conn_id("montecarlo", tenant.id): {
-            "conn_type": "atlan_meta_montecarlo",
-            "extra": {"webhook_secret": tenant.montecarlo_webhook_secret},
-        }
-        for tenant in home.tenants
-    } | {
-        tenant_conn_id("atlan", tenant.id): {
-            "conn_type": "atlan_meta_atlas",
-            "extra": {"dialect": "atlan", "webhook_secret": tenant.atlan_webhook_secret},
-        }
-        for tenant in home.tenants
-    }
+    connections: dict[str, Mapping[str, object]] = {}
+    for tenant in home.tenants:
+        connections |= _of_tenant(tenant)
     settings: dict[str, str] = {}
     for name in SERVERS if names is None else names:
         offer = SERVERS[name].offer(home)
@@ -39,6 +29,20 @@ def variables(home: Home, names: Iterable[str] | None = None) -> dict[str, str]:
     return {
         **connection_variables(connections),
         **{f"{_SETTING_PREFIX}{key.upper()}": value for key, value in settings.items()},
+    }
+
+
+def _of_tenant(tenant: Tenant) -> dict[str, Mapping[str, object]]:
+    """The connections that hold what proves its webhooks."""
+    return {
+        tenant_conn_id("montecarlo", tenant.id): {
+            "conn_type": "atlan_meta_montecarlo",
+            "extra": {"webhook_secret": tenant.montecarlo_webhook_secret},
+        },
+        tenant_conn_id("atlan", tenant.id): {
+            "conn_type": "atlan_meta_atlas",
+            "extra": {"dialect": "atlan", "webhook_secret": tenant.atlan_webhook_secret},
+        },
     }
 
 
