@@ -20,7 +20,8 @@ from airflow_provider_atlan_meta.core.projection import (
 )
 from airflow_provider_atlan_meta.core.stores import RowRef, StateRow
 
-_TABLES = ("incident", "entity", "tombstone")
+# what others refer to comes first
+_TABLES = ("entity", "incident", "tombstone")
 
 _BEGIN = "select since::text, settled::text from meta.begin_sweep(%s)"
 _FINISH = """
