@@ -1,10 +1,10 @@
 """Jars by coordinate, each held to the sha256 of a committed lock file; kept in a cache outside the project.
 
-    python -m airflow_provider_atlan_meta.sandbox.downloads kafka GROUP:ARTIFACT:VERSION ...
+    python -m airflow_provider_atlan_meta.sandbox.downloads kafka GROUP:ARTIFACT:VERSION[:CLASSIFIER][@war] ...
 
-resolves coordinates with all they need and rewrites ``kafka.lock``. Installing never resolves: it fetches
-exactly the coordinates of the lock. Repositories come from jgo's own configuration (``~/.config/jgo.conf``,
-``[repositories]``), so a mirror set there is used.
+resolves coordinates with all they need and rewrites ``kafka.lock``; ``--alone`` before them leaves out what they
+need. Installing never resolves: it fetches exactly the coordinates of the lock. Repositories come from jgo's own
+configuration (``~/.config/jgo.conf``, ``[repositories]``), so a mirror set there is used.
 """
 
 from __future__ import annotations
@@ -36,12 +36,23 @@ class Jar:
     """One line of a lock file."""
 
     sha256: str
-    coordinate: str  # group:artifact:version, :classifier where it has one
+    coordinate: str  # group:artifact:version, :classifier where it has one, @war where it is no jar
+
+    @property
+    def names(self) -> tuple[str, str, str, str]:
+        """Group, artifact, version, classifier or nothing."""
+        group, artifact, version, *classifier = self.coordinate.partition("@")[0].split(":")
+        return group, artifact, version, "".join(classifier)
+
+    @property
+    def packaging(self) -> str:
+        return self.coordinate.partition("@")[2] or "jar"
 
     @property
     def relative_path(self) -> Path:
-        group, artifact, version, *classifier = self.coordinate.split(":")
-        return Path(*group.split("."), artifact, version, f"{'-'.join([artifact, version, *classifier])}.jar")
+        group, artifact, version, classifier = self.names
+        stem = "-".join(part for part in (artifact, version, classifier) if part)
+        return Path(*group.split("."), artifact, version, f"{stem}.{self.packaging}")
 
 
 def cache_folder() -> Path:
@@ -118,9 +129,9 @@ def _bring(jar: Jar, repository: Path, fetch: _Fetch) -> None:
 
 
 def _fetch_with_jgo(jar: Jar, folder: Path) -> Path:
-    group, artifact, version, *classifier = jar.coordinate.split(":")
+    group, artifact, version, classifier = jar.names
     component = _context(folder).project(group, artifact).at_version(version)
-    return Path(component.artifact(classifier="".join(classifier), packaging="jar").resolve())
+    return Path(component.artifact(classifier=classifier, packaging=jar.packaging).resolve())
 
 
 def _context(folder: Path) -> Any:
@@ -164,6 +175,12 @@ def resolve(coordinates: Sequence[str]) -> list[Jar]:
     return sorted(jars, key=lambda jar: jar.coordinate)
 
 
+def resolve_alone(coordinates: Sequence[str]) -> list[Jar]:
+    """The coordinates and nothing else, in the order given, hashed."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [Jar(_sha256(_fetch_with_jgo(Jar("", text), Path(folder))), text) for text in coordinates]
+
+
 def _coordinate(artifact: Any) -> str:
     parts = (artifact.groupId, artifact.artifactId, artifact.version, artifact.classifier)
     return ":".join(part for part in parts if part)
@@ -171,7 +188,7 @@ def _coordinate(artifact: Any) -> str:
 
 def main(argv: Sequence[str]) -> int:
     name, *coordinates = argv
-    jars = resolve(coordinates)
+    jars = resolve_alone(coordinates[1:]) if coordinates[0] == "--alone" else resolve(coordinates)
     command = f"python -m airflow_provider_atlan_meta.sandbox.downloads {name} {' '.join(coordinates)}"
     lines = [f"# {command}", *(f"{jar.sha256} {jar.coordinate}" for jar in jars)]
     target = Path(str(files("airflow_provider_atlan_meta.sandbox"))) / f"{name}.lock"

@@ -8,6 +8,7 @@ from airflow_provider_atlan_meta.core.errors import ConfigurationError
 from airflow_provider_atlan_meta.sandbox import (
     airflow,
     airflow_db,
+    atlas,
     cassandra,
     connect,
     consumer,
@@ -24,6 +25,7 @@ _ALL = (
     kafka.SERVER,
     connect.SERVER,
     cassandra.SERVER,
+    atlas.SERVER,
     recorder.SERVER,
     producer.SERVER,
     ingest.SERVER,

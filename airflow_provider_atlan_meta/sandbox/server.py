@@ -146,11 +146,11 @@ def run_step(
         raise TerminalError(f"{what} failed (exit code {done.returncode}): {lines[-1][:300]}")
 
 
-def http_status(port: int, path: str, seconds: float = 2.0) -> int:
+def http_status(port: int, path: str, seconds: float = 2.0, headers: Mapping[str, str] | None = None) -> int:
     """The status of ``GET path`` on loopback; 0 while nobody answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=dict(headers or {}))
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
         return 0

@@ -87,6 +87,25 @@ def test_jars_that_differ_by_their_classifier_are_kept_apart() -> None:
     assert native.relative_path == plain.relative_path.with_name("thing-1.0-native.jar")
 
 
+def test_what_is_no_jar_says_so_behind_its_coordinate() -> None:
+    war = Jar("", "org.example:thing:1.0@war")
+
+    assert (war.names, war.packaging) == (("org.example", "thing", "1.0", ""), "war")
+    assert war.relative_path.name == "thing-1.0.war"
+
+
+def test_the_lock_of_atlas_names_the_war_and_what_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    jars = downloads.read_lock("atlas")
+
+    assert [jar.packaging for jar in jars] == ["war", "jar", "jar", "jar", "jar"]
+    assert [jar.names[1] for jar in jars if jar.names[3] == "sources"] == [
+        "atlas-graphdb-janus",
+        "janusgraph-lucene",
+    ]
+    assert all(len(bytes.fromhex(jar.sha256)) == 32 for jar in jars)
+
+
 def test_a_mirror_in_jgos_own_configuration_is_asked_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,3 +61,9 @@ def test_cassandra_needs_nobody_and_comes_only_when_it_is_asked_for() -> None:
     assert with_needs(["cassandra"]) == ["cassandra"]
     assert "cassandra" not in GROUPS[DEFAULT]
     assert "cassandra" in GROUPS[ALL]
+
+
+def test_atlas_comes_with_kafka_and_only_when_it_is_asked_for() -> None:
+    assert with_needs(["atlas"]) == ["kafka", "atlas"]
+    assert "atlas" not in GROUPS[DEFAULT]
+    assert "atlas" in GROUPS[ALL]
