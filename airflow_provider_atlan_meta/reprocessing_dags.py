@@ -75,6 +75,9 @@ def _redrive_params() -> dict[str, Param]:
             title="Reason",
             description="Why it will work now; it stands in the audit.",
         ),
+        "notify": Param(
+            False, type="boolean", title="Notify", description="Subscribers hear of what changes."
+        ),
         "dry_run": Param(
             False, type="boolean", title="Dry run", description="Ask and count only; nothing is stored."
         ),
@@ -89,7 +92,7 @@ _BODY = """\
 {% set found = ti.xcom_pull(task_ids='preview') %}
 {{ found['redriven'] }} can be read now, {{ found['rejected'] }} fail as before and stay.
 
-Their subscribers hear of what changes. Nothing newer is overwritten; a second run finds nothing to do.
+Subscribers {{ 'hear' if params.notify else 'do not hear' }} of what changes. Nothing newer is overwritten; a second run finds nothing to do.
 """
 
 _REDRIVE_DOC = """\
@@ -100,7 +103,7 @@ a day for an answer under *Required Actions*; a rejection ends the run, nothing 
 record keeps its partition, offset and time of receipt, so it changes only what nothing newer has said, and a second
 run repeats nothing.
 
-**Params**: `fingerprint`, `tenant`, `reason` (needed; it stands in the audit), `dry_run`.
+**Params**: `fingerprint`, `tenant`, `reason` (needed; it stands in the audit), `notify`, `dry_run`.
 
 What still fails stays a dead letter with its reason; the log counts them. The same by hand: `atlan-meta dlq redrive`.
 """

@@ -23,7 +23,11 @@ _SHOWN_BYTES = 2000
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("dlq", help="dead letters: list, show, redrive")
+    parser = subparsers.add_parser(
+        "dlq",
+        help="dead letters: list, show, redrive",
+        epilog="example: atlan-meta dlq list && atlan-meta dlq redrive --reason 'mended' --dry-run",
+    )
     verbs = add_verbs(
         parser,
         "dlq_verb",
@@ -69,6 +73,9 @@ def _add_redrive(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", default="", help="of records of this topic (<topic_prefix>.events.v1)")
     parser.add_argument("--reason", default="", metavar="R", help="why, for the audit; needed")
     parser.add_argument("--dry-run", action="store_true", help="say what could be read now; store nothing")
+    parser.add_argument(
+        "--notify", action="store_true", help="tell subscribers what changes; else nobody hears of it"
+    )
     add_actor_option(parser)
     parser.set_defaults(run=_redrive)
 
@@ -189,6 +196,7 @@ def _redrive(args: argparse.Namespace) -> int:
             query=LetterQuery(fingerprint=args.fingerprint, tenant=args.tenant, topic=topic),
             note=RedriveNote(actor_of(args), args.reason.strip()),
             dry_run=args.dry_run,
+            notify=args.notify,
             report=lambda sums: status.update(
                 f"redriving: {sums.letters} looked at, {sums.redriven} redriven"
             ),

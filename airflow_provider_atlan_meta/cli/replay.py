@@ -33,6 +33,9 @@ def add_parser(subparsers: Any) -> None:
         default="verify",
         help="verify: write what is missing (%(default)s). reapply: derive again, write what differs",
     )
+    parser.add_argument(
+        "--notify", action="store_true", help="tell subscribers what changes; else nobody hears of it"
+    )
     parser.add_argument("--kafka-conn-id", default=KAFKA, help="Kafka connection (%(default)s)")
     parser.add_argument(
         "--postgres-conn-id", default=POSTGRES, help="store connection, role meta_ingest (%(default)s)"
@@ -55,6 +58,7 @@ def _replay(args: argparse.Namespace) -> int:
         until=args.until,
         mode=args.mode,
         batch_records=settings.integer("batch_records"),
+        notify=args.notify,
     )
     with Console(stderr=True).status("replaying") as status:
         done = replay_once(

@@ -33,7 +33,7 @@ from airflow_provider_atlan_meta.core.ports import Commit, StoredDeadLetter
 from airflow_provider_atlan_meta.core.rows import DeadLetter
 
 CONNECT_SECONDS = 3
-SCHEMA_REVISION = 4
+SCHEMA_REVISION = 5
 
 # Most specific first. Nothing above this file sees a psycopg error.
 _ERRORS: tuple[tuple[type[psycopg.Error], type[AtlanMetaError]], ...] = (
@@ -148,11 +148,12 @@ update meta.dead_letter l set published_at = clock_timestamp()
    and l.sink = o.sink returning true"""
 _KNOWN = "select event_key, duplicate_of is not null from meta.known_events(%s, %s::uuid[])"
 _APPLY = (
-    f"select meta.apply_batch({{lease}}, %s, {', '.join(['%s'] * len(EVENT_COLUMNS))},"
+    f"select {{held}}meta.apply_batch({{lease}}, %s, {', '.join(['%s'] * len(EVENT_COLUMNS))},"
     " %s, %s::int[], %s, %s, %s::int[], %s, %s)"
 )
-_APPLY_LIVE = _APPLY.format(lease="row(%s, %s, %s, %s, %s, %s, %s, %s)::meta.lease")
-_APPLY_REPLAY = _APPLY.format(lease="null")
+_APPLY_LIVE = _APPLY.format(held="", lease="row(%s, %s, %s, %s, %s, %s, %s, %s)::meta.lease")
+_APPLY_REPLAY = _APPLY.format(held="", lease="null")
+_APPLY_HELD = _APPLY.format(held="set_config('meta.held', 'on', true), ", lease="null")
 
 
 class PostgresSession:
@@ -228,11 +229,17 @@ class PostgresStore(PostgresSession):
         return {row[0]: row[1] for row in rows}
 
     def apply(
-        self, plan: BatchPlan, *, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()
+        self,
+        plan: BatchPlan,
+        *,
+        commit: Commit | None,
+        dead_letters: Sequence[DeadLetter] = (),
+        held: bool = False,
     ) -> None:
         """Writes the batch and moves the cursor, or neither.
 
         :param commit: the partition's lease and range; None: a replay, which has no cursor.
+        :param held: of a replay: its changes are told to nobody.
         :raises LeaseLostError: the ledger says otherwise than ``commit``.
         :raises RowsMovedError: an incident was written since it was read; read and plan again.
         :raises RejectedError: a value of the batch; the caller finds which one by halving.
@@ -241,7 +248,7 @@ class PostgresStore(PostgresSession):
         arguments = _arguments(self.packers, plan, dead_letters)
         try:
             if commit is None:
-                connection.execute(_APPLY_REPLAY, arguments)
+                connection.execute(_APPLY_HELD if held else _APPLY_REPLAY, arguments)
             else:
                 connection.execute(_APPLY_LIVE, (*commit, *arguments))
         except psycopg.Error as error:

@@ -47,11 +47,13 @@ with marked as (
            o (cluster_id, topic, partition, "offset", sink)
    where l.cluster_id = o.cluster_id and l.topic = o.topic and l.partition = o.partition and l."offset" = o."offset"
      and l.sink = o.sink and l.state <> 'redriven'
-  returning l.tenant_id, l.topic, l.fingerprint)
-insert into meta.audit (actor, action, object, tenant_id, after, reason)
-select %s, 'redrive', 'dead letters ' || fingerprint, tenant_id,
-       json_build_object('topic', topic, 'letters', count(*)), %s
-  from marked group by tenant_id, topic, fingerprint returning number"""
+  returning l.tenant_id, l.topic, l.fingerprint),
+noted as (
+  insert into meta.audit (actor, action, object, tenant_id, after, reason)
+  select %s, 'redrive', 'dead letters ' || fingerprint, tenant_id,
+         json_build_object('topic', topic, 'letters', count(*)), %s
+    from marked group by tenant_id, topic, fingerprint)
+select count(*) from marked"""
 
 
 class PostgresDeadLetters(PostgresSession):

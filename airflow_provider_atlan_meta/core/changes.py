@@ -89,6 +89,9 @@ class ChangeEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         bool,
         msgspec.Meta(description="Told again after a lost slot: a final state, without what it was before"),
     ] = False
+    held: Annotated[
+        bool, msgspec.Meta(description="Made by a replay that keeps quiet: note the revision, tell nobody")
+    ] = False
 
     @property
     def row(self) -> dict[str, Any] | None:

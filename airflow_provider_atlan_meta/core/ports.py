@@ -139,8 +139,15 @@ class EventStore(Protocol):
     def known_events(self, keys: Sequence[bytes], tenants: Sequence[str]) -> dict[bytes, bool]: ...
 
     def apply(
-        self, plan: BatchPlan, *, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()
-    ) -> None: ...
+        self,
+        plan: BatchPlan,
+        *,
+        commit: Commit | None,
+        dead_letters: Sequence[DeadLetter] = (),
+        held: bool = False,
+    ) -> None:
+        """:param commit: None: a replay, which has no cursor. :param held: its changes are told to nobody."""
+        ...
 
     def ensure_event_days(self) -> None: ...
 

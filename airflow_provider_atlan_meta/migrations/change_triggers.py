@@ -97,9 +97,9 @@ def _emit_function(table: ChangedTable) -> str:
         f"""  when '{operation}' then
     id := {_change_id(table, message)};
     aggregate := {message.row}.tenant_id || '|' || {message.row}.{table.id_column};
-    change := {_head(table, message)} || {_body(table, message.op)};
+    change := {_head(table, message)} || held || {_body(table, message.op)};
     if octet_length(change) > {MAX_MESSAGE_BYTES} then
-      change := {_head(table, message)} || '"truncated":true}}';
+      change := {_head(table, message)} || held || '"truncated":true}}';
     end if;"""
         for operation, message in (
             ("INSERT", _Message("created", "new", "new.revision", "new.changed_at")),
@@ -114,6 +114,8 @@ declare
   id uuid;
   aggregate text;
   change text;
+  -- a replay keeps quiet: readers note the revision and tell nobody
+  held text := case when current_setting('meta.held', true) = 'on' then '"held":true,' else '' end;
 begin
   case tg_op
 {branches}

@@ -31,6 +31,7 @@ class RedriveOperator(BaseOperator):
     :param fingerprint: only those that fail like this; empty: all that wait.
     :param tenant: only those of this tenant; empty: of all, and those that nobody could read.
     :param reason: why, for the audit; needed unless it is a dry run.
+    :param notify: subscribers hear of what changes; else nobody does.
     :param dry_run: say what could be read now, store nothing.
     :param skip_when_empty: no letter waits: the task is skipped, and with it what comes behind.
     :param tenants: whom this set of DAGs serves; names the alert.
@@ -42,6 +43,7 @@ class RedriveOperator(BaseOperator):
         "fingerprint",
         "tenant",
         "reason",
+        "notify",
         "is_dry_run",
     )
     _told_to_stop = False
@@ -54,6 +56,7 @@ class RedriveOperator(BaseOperator):
         fingerprint: str = "",
         tenant: str = "",
         reason: str = "",
+        notify: bool | str = False,
         dry_run: bool | str = False,
         skip_when_empty: bool = False,
         tenants: Sequence[str] = (),
@@ -65,6 +68,7 @@ class RedriveOperator(BaseOperator):
         self.fingerprint = fingerprint
         self.tenant = tenant
         self.reason = reason
+        self.notify = notify
         self.is_dry_run = dry_run  # BaseOperator has a method dry_run
         self.skip_when_empty = skip_when_empty
         self.tenants = tenants
@@ -111,5 +115,6 @@ class RedriveOperator(BaseOperator):
             ),
             note=RedriveNote(owner.label, reason),
             dry_run=dry_run,
+            notify=task_values.flag("notify", self.notify),
             report=lambda _: task_try.check_stopping(),
         )

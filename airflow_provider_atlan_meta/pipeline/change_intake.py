@@ -197,6 +197,8 @@ class ChangeIntake:
     def _heard(self, told: Told, begun: Begun) -> Iterator[tuple[Subscription, Told]]:
         """Who hears of it, and what: a recovered change says to each what is new since it was last told."""
         change = told.event
+        if change.held:
+            return
         if not change.reemitted:
             for subscription in self._router.route(change):
                 yield subscription, told

@@ -45,10 +45,20 @@ class Replayed:
 
 
 class ReplayWriter:
-    """Writes batches that were most likely written before. Each batch is one transaction, or none."""
+    """Writes batches that were most likely written before. Each batch is one transaction, or none.
 
-    def __init__(self, store: EventStore, *, decode: Callable[[LogRecord], EventRow] = enrich) -> None:
+    :param notify: subscribers hear of what changes; else its changes are held.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        notify: bool = False,
+        decode: Callable[[LogRecord], EventRow] = enrich,
+    ) -> None:
         self._store = store
+        self._notify = notify
         self._decode = decode
 
     def write(self, records: Sequence[LogRecord], *, reapply: bool) -> Replayed:
@@ -80,7 +90,7 @@ class ReplayWriter:
             if plan.is_empty:
                 return plan
             try:
-                self._store.apply(plan, commit=None)
+                self._store.apply(plan, commit=None, held=not self._notify)
             except RowsMovedError:
                 continue
             return plan

@@ -36,18 +36,20 @@ def redrive_once(
     query: LetterQuery,
     note: RedriveNote,
     dry_run: bool = False,
+    notify: bool = False,
     report: Callable[[Redriven], None] | None = None,
 ) -> Redriven:
     """Stores what can be stored now; runs beside the live lane, may be repeated and interrupted at any point.
 
-    :param postgres: role meta_ingest.
+    :param postgres: role meta_ingest. :param notify: subscribers hear of what changes.
     """
     config = PostgresConfig.from_connection(postgres)
     with (
         closing(_letters(postgres)) as letters,
         closing(PostgresStore(config, application_name="atlan-meta redrive")) as store,
     ):
-        redrive = Redrive(letters=letters, writer=ReplayWriter(store), report=report or (lambda _: None))
+        writer = ReplayWriter(store, notify=notify)
+        redrive = Redrive(letters=letters, writer=writer, report=report or (lambda _: None))
         return redrive.run(query, note, dry_run=dry_run)
 
 

@@ -19,13 +19,16 @@ from airflow_provider_atlan_meta.pipeline.replay import Mode, Replay, Replayed, 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayRequest:
-    """:param since, until: times of receipt by Kafka, timezone-aware; None: all that is kept, up to the cursor."""
+    """:param since, until: times of receipt by Kafka, timezone-aware; None: all that is kept, up to the cursor.
+    :param notify: subscribers hear of what changes.
+    """
 
     topic: str
     since: datetime | None = None
     until: datetime | None = None
     mode: Mode = "verify"
     batch_records: int = 1000
+    notify: bool = False
 
     def __post_init__(self) -> None:
         for moment in (self.since, self.until):
@@ -55,7 +58,7 @@ def replay_once(
         ranges = _ranges(log, identity, ledger.look(identity)[0], request)
         replay = Replay(
             log=log,
-            writer=ReplayWriter(store),
+            writer=ReplayWriter(store, notify=request.notify),
             batch_records=request.batch_records,
             report=report or (lambda _: None),
         )

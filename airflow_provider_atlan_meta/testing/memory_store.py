@@ -65,15 +65,20 @@ class MemoryStore:
         }
 
     def apply(
-        self, plan: BatchPlan, *, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()
+        self,
+        plan: BatchPlan,
+        *,
+        commit: Commit | None,
+        dead_letters: Sequence[DeadLetter] = (),
+        held: bool = False,
     ) -> None:
         self._database.check_up()
         answer = self._answers.popleft() if self._answers else Answer.NORMAL
         letters = tuple(dead_letters)
         if answer is Answer.LATE:
-            self._database.later(lambda: self._database.apply_batch(plan, commit, letters))
+            self._database.later(lambda: self._database.apply_batch(plan, commit, letters, held=held))
         elif answer is not Answer.NEVER:
-            self._database.apply_batch(plan, commit, letters)
+            self._database.apply_batch(plan, commit, letters, held=held)
         if answer is not Answer.NORMAL:
             raise TransientError(
                 "the database did not answer; whether the batch is in is for the ledger to say"

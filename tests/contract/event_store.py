@@ -64,6 +64,10 @@ class StoreBench(Protocol):
         """(kind, operation, revision) of every change message, in order."""
         ...
 
+    def held(self, tenant: str) -> list[tuple[str, int, bool]]:
+        """(kind, revision, whether it is held) of every change message, in order."""
+        ...
+
     def edit_incident(self, key: IncidentKey, status: str) -> None:
         """Somebody's own UPDATE."""
         ...
@@ -257,6 +261,19 @@ class EventStoreContract:
         seen = bench.incident(batches.key)
         assert seen is not None
         assert seen.revision == 3
+
+    @pytest.mark.parametrize("held", [False, True])
+    def test_changes_of_a_replay_say_whether_they_are_held_and_later_ones_do_not(
+        self, bench: StoreBench, batches: Batches, held: bool
+    ) -> None:
+        bench.store().apply(batches.plan(batches.event("a")), commit=None, held=held)
+        bench.store().apply(batches.plan(batches.event("b")), commit=None)
+
+        assert bench.held(batches.tenant) == [
+            ("incident", 1, held),
+            ("entity", 1, held),
+            ("incident", 2, False),
+        ]
 
     def test_every_effective_change_is_one_revision_and_one_message(
         self, bench: StoreBench, batches: Batches

@@ -128,6 +128,10 @@ class MemoryStoreBench:
                 told.append((change.kind, operation, change.revision))
         return told
 
+    def held(self, tenant: str) -> list[tuple[str, int, bool]]:
+        changes = self._database.tables.changes
+        return [(one.kind, one.revision, one.held) for one in changes if one.tenant_id == tenant]
+
     def edit_incident(self, key: IncidentKey, status: str) -> None:
         self._database.edit_incident(key, status=status)
 

@@ -225,16 +225,19 @@ class PostgresStoreBench(PostgresBench):
         return {row[0]: DeadLetter(*(*row[:3], _headers(row[3]), *row[4:])) for row in rows}
 
     def changes(self, tenant: str) -> list[tuple[str, str, int]]:
+        return [(one["kind"], one["op"], one["revision"]) for one in self._messages(tenant)]
+
+    def held(self, tenant: str) -> list[tuple[str, int, bool]]:
+        messages = self._messages(tenant)
+        return [(one["kind"], one["revision"], one.get("held", False)) for one in messages]
+
+    def _messages(self, tenant: str) -> list[dict[str, Any]]:
         messages = self.rows(
             "select data from pg_logical_slot_peek_changes(%s, null, null) where data like 'message%%'",
             self._slot,
         )
         payloads = [json.loads(json.loads(text.split(" content:", 1)[1])["payload"]) for (text,) in messages]
-        return [
-            (payload["kind"], payload["op"], payload["revision"])
-            for payload in payloads
-            if payload["tenant_id"] == tenant
-        ]
+        return [payload for payload in payloads if payload["tenant_id"] == tenant]
 
     def edit_incident(self, key: IncidentKey, status: str) -> None:
         self.rows(

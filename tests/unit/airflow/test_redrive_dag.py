@@ -84,7 +84,7 @@ def test_a_run_hands_over_what_was_asked_and_who_asks(engine: Engine, resolved: 
     (call,) = engine.calls
     assert call["query"] == LetterQuery(topic="t", fingerprint="f", tenant="acme")
     assert call["note"] == ("acme_redrive/r1/redrive#1", "mended")
-    assert (call["postgres"].conn_id, call["dry_run"]) == ("p", False)
+    assert (call["postgres"].conn_id, call["dry_run"], call["notify"]) == ("p", False, False)
     assert done == engine.answer.to_dict()
     assert resolved == ["acme_redrive"]
 
@@ -147,7 +147,7 @@ def test_it_runs_only_by_hand_one_at_a_time() -> None:
 def test_the_form_wants_a_reason() -> None:
     params = build_redrive_dag(options()).params
 
-    assert set(params) == {"fingerprint", "tenant", "reason", "dry_run"}
+    assert set(params) == {"fingerprint", "tenant", "reason", "notify", "dry_run"}
     with pytest.raises(ParamValidationError):
         params.get_param("reason").resolve("")
     assert params.get_param("reason").resolve("mended") == "mended"

@@ -136,9 +136,14 @@ class WatchedDatabase(MemoryDatabase):
         self.refuses = lambda event: event.subject == "poison"
 
     def apply_batch(
-        self, plan: BatchPlan, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()
+        self,
+        plan: BatchPlan,
+        commit: Commit | None,
+        dead_letters: Sequence[DeadLetter] = (),
+        *,
+        held: bool = False,
     ) -> None:
-        super().apply_batch(plan, commit, dead_letters)
+        super().apply_batch(plan, commit, dead_letters, held=held)
         self.count(plan, commit, dead_letters)
 
     def count(self, plan: BatchPlan, commit: Commit | None, dead_letters: Sequence[DeadLetter]) -> None:
@@ -295,14 +300,19 @@ class RepeatingStore(MemoryStore):
     """Sends a batch once more under the same lease when there is no answer. Only the offset makes that harmless."""
 
     def apply(
-        self, plan: BatchPlan, *, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()
+        self,
+        plan: BatchPlan,
+        *,
+        commit: Commit | None,
+        dead_letters: Sequence[DeadLetter] = (),
+        held: bool = False,
     ) -> None:
         try:
-            super().apply(plan, commit=commit, dead_letters=dead_letters)
+            super().apply(plan, commit=commit, dead_letters=dead_letters, held=held)
         except LeaseLostError:
             raise
         except TransientError:
-            super().apply(plan, commit=commit, dead_letters=dead_letters)
+            super().apply(plan, commit=commit, dead_letters=dead_letters, held=held)
 
 
 @settings(max_examples=60, deadline=None)
@@ -333,9 +343,14 @@ class NothingCompared(WatchedDatabase):
 
 class DeadLettersDropped(WatchedDatabase):
     def apply_batch(
-        self, plan: BatchPlan, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()
+        self,
+        plan: BatchPlan,
+        commit: Commit | None,
+        dead_letters: Sequence[DeadLetter] = (),
+        *,
+        held: bool = False,
     ) -> None:
-        super().apply_batch(plan, commit, ())
+        super().apply_batch(plan, commit, (), held=held)
 
 
 class TwoTransactions(MemoryStore):
@@ -348,7 +363,12 @@ class TwoTransactions(MemoryStore):
         self._cursor_first = cursor_first
 
     def apply(
-        self, plan: BatchPlan, *, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()
+        self,
+        plan: BatchPlan,
+        *,
+        commit: Commit | None,
+        dead_letters: Sequence[DeadLetter] = (),
+        held: bool = False,
     ) -> None:
         assert commit is not None
         self._watched.check_lease(commit)

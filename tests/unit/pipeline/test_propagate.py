@@ -424,6 +424,17 @@ def test_a_recovered_change_that_says_nothing_new_is_not_sent() -> None:
     assert world.revisions() == [1]
 
 
+def test_a_held_change_is_told_to_nobody_and_an_older_one_behind_it_neither() -> None:
+    world = World.of()
+    held = msgspec.structs.replace(change("inc-1", 2, status="FIXED"), held=True)
+    world.tell(change("inc-1", 1), held, change("inc-1", 2), change("inc-1", 3))
+
+    world.drain()
+
+    assert world.revisions() == [1, 3]
+    assert world.cursor == 4
+
+
 @pytest.mark.parametrize("answer", [Answer.LOST, Answer.NEVER])
 def test_a_ledger_that_does_not_answer_is_asked_again_and_nothing_is_sent_twice(answer: Answer) -> None:
     world = World.of()

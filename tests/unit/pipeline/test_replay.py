@@ -147,12 +147,17 @@ class EditedMeanwhile(MemoryStore):
         self._times = times
 
     def apply(
-        self, plan: BatchPlan, *, commit: Commit | None, dead_letters: Sequence[DeadLetter] = ()
+        self,
+        plan: BatchPlan,
+        *,
+        commit: Commit | None,
+        dead_letters: Sequence[DeadLetter] = (),
+        held: bool = False,
     ) -> None:
         if self._times:
             self._times -= 1
             self._database.edit_incident(INC_1, severity=f"edit {self._times}")
-        super().apply(plan, commit=commit, dead_letters=dead_letters)
+        super().apply(plan, commit=commit, dead_letters=dead_letters, held=held)
 
 
 def test_a_row_that_moved_meanwhile_is_planned_again(lane: MemoryLane) -> None:
@@ -187,3 +192,17 @@ def test_sums_fit_into_json() -> None:
     assert Replayed(records=1, known=1).to_dict() == {
         "records": 1, "known": 1, "stored": 0, "changes": 0, "rejected": 0
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("notify", "held"), [(False, True), (True, False)])
+def test_what_a_replay_changes_is_told_only_when_asked(lane: MemoryLane, notify: bool, held: bool) -> None:
+    lane.database.edit_incident(INC_1, status="by hand")
+    told = len(lane.database.tables.changes)
+    writer = ReplayWriter(MemoryStore(lane.database), notify=notify)
+    log = MemoryLog(lane.topic, clock=lane.clock)
+
+    Replay(log=log, writer=writer, batch_records=10, report=lambda _: None).run({0: (0, 5)}, mode="reapply")
+
+    changes = lane.database.tables.changes[told:]
+    assert changes
+    assert {change.held for change in changes} == {held}
