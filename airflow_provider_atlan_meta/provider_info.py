@@ -179,15 +179,22 @@ def _atlas() -> dict[str, Any]:
                 "description": "How long an answer may take.",
                 "schema": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 60, "default": 10},
             },
-            "name_suffix": _text(
-                "Suffix of qualified names", "May hold {tenant}; not set: @{tenant} in Atlas, none in Atlan."
-            ),
-            "incident_connection": _text(
-                "Atlan's Monte Carlo connection",
-                "Its qualified name; empty: incidents are not written to Atlan.",
-            ),
+            **_atlas_names(),
             **_atlan_webhook(),
         },
+    }
+
+
+def _atlas_names() -> dict[str, Any]:
+    """What entities are called there."""
+    return {
+        "name_suffix": _text(
+            "Suffix of qualified names", "May hold {tenant}; not set: @{tenant} in Atlas, none in Atlan."
+        ),
+        "incident_connection": _text(
+            "Atlan's Monte Carlo connection",
+            "Its qualified name; empty: incidents are not written to Atlan.",
+        ),
     }
 
 
