@@ -10,8 +10,14 @@ import msgspec
 
 from airflow_provider_atlan_meta.core import identity
 from airflow_provider_atlan_meta.core.errors import RejectedError
-from airflow_provider_atlan_meta.core.events import RECEIVED_AT, EventHead, decode_event
+from airflow_provider_atlan_meta.core.events import RECEIVED_AT, EventHead, MetadataEvent, decode_event
 from airflow_provider_atlan_meta.core.montecarlo import NAME, Webhook, parse_webhook, statement_of
+from airflow_provider_atlan_meta.core.montecarlo_api import (
+    ALERT_TYPE,
+    AlertRecord,
+    answer_of,
+    parse_alert_record,
+)
 from airflow_provider_atlan_meta.core.rows import EntityRow, EventRow, LogRecord, Statement
 from airflow_provider_atlan_meta.core.tenancy import is_tenant
 
@@ -34,7 +40,7 @@ def enrich(record: LogRecord) -> EventRow:
     _, offset, key, value, headers = record
     if value is None:
         raise RejectedError("no value", detail="a tombstone is not an event")
-    head, payload, webhook = _decode(value)
+    head, payload, body = _decode(value)
     tenant, subject = head.tenant, head.subject
     prefix = _key_prefix(tenant)
     if key is None or not key.startswith(prefix):
@@ -46,14 +52,20 @@ def enrich(record: LogRecord) -> EventRow:
     event_id = _event_id(head.id)
     statement: Statement | None = None
     entities: tuple[EntityRow, ...] = ()
-    if webhook is not None:
-        said = webhook.payload
+    occurred_at = seen = None
+    if isinstance(body, Webhook):
+        said = body.payload
         if said is None or said.incident_id != subject:
             raise RejectedError("subject is not the webhook's incident")
-        statement, entities = statement_of(webhook, said, tenant, received_at)
+        statement, entities = statement_of(body, said, tenant, received_at)
+    elif body is not None:
+        if body.alert.id != subject:
+            raise RejectedError("subject is not the alert's incident")
+        occurred_at, seen = body.alert.updated_at, body.seen
+        statement, entities = answer_of(body.alert, tenant)
     row = EventRow(
         offset, identity.event_key(event_id, received_ms), tenant, event_id, head.source, head.type, subject,
-        None, received_at, payload, statement, entities,
+        occurred_at, received_at, payload, statement, entities, seen,
     )  # fmt: skip
     # short ASCII without escaped characters holds nothing of what is looked for
     if len(value) > _MAX_TEXT or not value.isascii() or (_BACKSLASH in value and b"\\u" in value):
@@ -71,8 +83,8 @@ class _WebhookEvent(EventHead, frozen=True, gc=False, kw_only=True, forbid_unkno
 decode_webhook_event = msgspec.json.Decoder(_WebhookEvent).decode
 
 
-def _decode(value: bytes) -> tuple[EventHead, bytes, Webhook | None]:
-    """Envelope, body, and the body as a webhook where it speaks of an incident."""
+def _decode(value: bytes) -> tuple[EventHead, bytes, Webhook | AlertRecord | None]:
+    """Envelope, body, and what the body says where it speaks of an incident."""
     try:
         event = decode_webhook_event(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -85,12 +97,14 @@ def _decode(value: bytes) -> tuple[EventHead, bytes, Webhook | None]:
     return event, value[cut + len(_DATA) : -1], event.data if _speaks_of_incident(event) else None
 
 
-def _decode_exactly(value: bytes) -> tuple[EventHead, bytes, Webhook | None]:
+def _decode_exactly(value: bytes) -> tuple[EventHead, bytes, Webhook | AlertRecord | None]:
     """However the envelope is written and whatever its body is; says what is wrong with either."""
     event = decode_event(value)
     payload = bytes(event.data)
     if not _speaks_of_incident(event):
         return event, payload, None
+    if _is_alert(event):
+        return event, payload, parse_alert_record(payload)
     try:
         return event, payload, parse_webhook(payload)
     except UnicodeDecodeError:
@@ -102,6 +116,11 @@ def _decode_exactly(value: bytes) -> tuple[EventHead, bytes, Webhook | None]:
 def _speaks_of_incident(event: EventHead) -> bool:
     """Only a webhook that names its incident says something of one; the rest is kept as an event."""
     return event.source == NAME and not event.subject.startswith("event:")
+
+
+def _is_alert(event: MetadataEvent) -> bool:
+    """A webhook may call itself as it likes, but never has a time."""
+    return event.type == ALERT_TYPE and event.time is not msgspec.UNSET
 
 
 @lru_cache(maxsize=4096)

@@ -4,11 +4,17 @@ Rules: fields are tri-state and carry their position (the offset of the record t
 changes only what nothing newer has said. A webhook equal to its incident's previous one changes nothing. The n-th
 *effective* change of a row goes into wave n; what changes nothing effective rides on the next wave or is noted
 quietly. So neither the batch size nor a replay changes the sequence of changes.
+
+A record of the source's API carries its own time, ``updated_at``, and what it had ``seen``: the incident's newest
+webhook when the API was asked. It speaks for every webhook up to there, so that offset is the position of all it says.
+It applies when it is no older than the last one that did, leaves what a later webhook said, and alone clears
+``unconfirmed``. Once it has told of an incident, a webhook only wakes: the next answer says what happened, and a
+webhook that comes late or again turns nothing back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +24,12 @@ from airflow_provider_atlan_meta.core.rows import (
     ENTITY_IDS,
     INCIDENT_FIELDS,
     OPENED_AT,
+    OWNER,
+    RESOLVED_AT,
+    SEVERITY,
+    STATUS,
+    UPDATED_AT,
+    Answer,
     EntityRow,
     EventRow,
     IncidentRow,
@@ -27,8 +39,13 @@ from airflow_provider_atlan_meta.core.rows import (
 
 _NOTHING_SAID: tuple[Any, ...] = (*(None,) * (len(INCIDENT_FIELDS) - 1), ())
 _NO_POSITIONS = (-1,) * len(INCIDENT_FIELDS)
+# what a webhook has to say that is new; the rest describes the incident, in other words than the API
+_NEWS = frozenset({STATUS, SEVERITY, OWNER, RESOLVED_AT})
+_NO_NEWS = frozenset({OPENED_AT, ENTITY_IDS})
 
 IncidentKey = tuple[str, str]
+_NO_ANSWERS: Mapping[IncidentKey, Answer | None] = {}
+_NOT_ASKED = Answer((), ())
 
 
 class IncidentState:
@@ -87,6 +104,57 @@ class IncidentState:
         self.values = tuple(values)
         return True
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the source's API has spoken of it."""
+        return self.values[UPDATED_AT] is not None
+
+    def take_answer(self, statement: Statement, seen: int, position: int) -> bool:
+        """Takes what the API says; True when an effective column changed.
+
+        Commutative for an API that never goes back: the newest answer stands, whatever the order. What a webhook
+        behind ``seen`` said stays until the next answer, but neither when an incident began nor which tables it is
+        about is a matter of news.
+
+        :param position: where the record stands: its tables are derived again after a change of mapping.
+        """
+        told = self.values[UPDATED_AT]
+        if told is not None and statement[UPDATED_AT] < told:
+            return False
+        # what an earlier answer said never stands against one that is no older
+        reach = max(seen, self.positions[UPDATED_AT])
+        if told == statement[UPDATED_AT]:
+            position = max(position, self.positions[ENTITY_IDS])
+        values, positions = list(self.values), list(self.positions)
+        for index, value in enumerate(statement):
+            if value is not UNSET and (positions[index] <= reach or index in _NO_NEWS):
+                values[index] = value
+                positions[index] = position if index == ENTITY_IDS else reach
+        confirms = self.unconfirmed and self.log_position <= seen
+        if confirms:
+            self.unconfirmed = False
+        if confirms or tuple(positions) != self.positions:
+            self.positions = tuple(positions)
+            self.noted = True
+        if tuple(values) == self.values:
+            return False
+        self.values = tuple(values)
+        return True
+
+    def said_again(self, statement: Statement, position: int) -> Statement:
+        """What of a stored webhook may be derived again: once the API has told, only what the webhook still says."""
+        if not self.is_told:
+            return statement
+        said = {index for index, at in enumerate(self.positions) if at == position}
+        if position <= self.positions[UPDATED_AT]:
+            # the API's answer stands at the webhook it followed; only the tables have no other record, and a webhook
+            # may name fewer of them
+            named = statement[ENTITY_IDS]
+            said &= (
+                {ENTITY_IDS} if named is not UNSET and len(named) >= len(self.values[ENTITY_IDS]) else set()
+            )
+        return _only(said, statement)
+
     def row(self, key: IncidentKey) -> IncidentRow:
         return IncidentRow(
             key[0],
@@ -135,12 +203,18 @@ def incident_keys(events: Iterable[EventRow]) -> list[IncidentKey]:
     return sorted({(event.tenant_id, event.subject) for event in events if event.statement is not None})
 
 
-def plan_batch(events: Iterable[EventRow], current: Mapping[IncidentKey, IncidentState]) -> BatchPlan:
+def plan_batch(
+    events: Iterable[EventRow],
+    current: Mapping[IncidentKey, IncidentState],
+    answers: Mapping[IncidentKey, Answer | None] = _NO_ANSWERS,
+) -> BatchPlan:
     """Plans the live lane: records no transaction has seen yet, in offset order.
 
     :param current: the incidents as read, without a lock; consumed by the plan.
+    :param answers: incidents the source's API was asked about behind the last of these events, with what it said;
+        None: no answer, then a webhook is believed although the API has told of its incident before.
     """
-    planner = _Planner(current)
+    planner = _Planner(current, answers)
     for event in events:
         planner.add(event)
     return planner.finish()
@@ -169,8 +243,13 @@ def plan_replay(
 
 
 class _Planner:
-    def __init__(self, current: Mapping[IncidentKey, IncidentState]) -> None:
+    def __init__(
+        self,
+        current: Mapping[IncidentKey, IncidentState],
+        answers: Mapping[IncidentKey, Answer | None] = _NO_ANSWERS,
+    ) -> None:
         self._current = dict(current)
+        self._answers = answers
         self._plan = BatchPlan()
         self._touched: dict[IncidentKey, IncidentState] = {}
         self._changes: dict[IncidentKey, int] = {}
@@ -201,24 +280,44 @@ class _Planner:
         if state is None:
             state = self._current[key] = IncidentState()
         before = state.values
-        if state.merge(event.statement, event.offset, again=True):
-            state.unconfirmed = True
-            self._changed(key, state, before)
-        self._touched[key] = state
-        self._stage_entities(event)
-
-    def _apply(self, event: EventRow, statement: Statement, key: IncidentKey, state: IncidentState) -> None:
-        before = state.values
-        changed = state.merge(statement, event.offset)
-        if event.offset > state.log_position:
-            state.log_position = event.offset
-            state.last_event_id = event.event_id
-            state.unconfirmed = True
-            state.noted = True
+        if event.seen is not None:
+            changed = state.take_answer(event.statement, event.seen, event.offset)
+        else:
+            said = state.said_again(event.statement, event.offset)
+            changed = state.merge(said, event.offset, again=True)
+            state.unconfirmed = state.unconfirmed or changed
         if changed:
             self._changed(key, state, before)
         self._touched[key] = state
-        self._stage_entities(event)
+        self._stage_entities(event.entities, event.event_key)
+
+    def _apply(self, event: EventRow, statement: Statement, key: IncidentKey, state: IncidentState) -> None:
+        before, offset = state.values, event.offset
+        if event.seen is not None:
+            changed = state.take_answer(statement, event.seen, offset)
+        else:
+            if before[UPDATED_AT] is None:
+                changed = state.merge(statement, offset)
+            else:
+                # asked and not answered: what the webhook says is better than nothing
+                unanswered = self._answers.get(key, _NOT_ASKED) is None
+                changed = unanswered and state.merge(_only(_NEWS, statement), offset)
+            if offset > state.log_position:
+                state.log_position = offset
+                state.last_event_id = event.event_id
+                state.noted = True
+                # one that comes late is no news to an answer that had seen it
+                if offset > state.positions[UPDATED_AT]:
+                    state.unconfirmed = True
+            answer = self._answers.get(key)
+            if answer is not None:
+                state.take_answer(answer.statement, offset, offset)
+                changed = state.values != before
+                self._stage_entities(answer.entities, event.event_key)
+        if changed:
+            self._changed(key, state, before)
+        self._touched[key] = state
+        self._stage_entities(event.entities, event.event_key)
 
     def _changed(self, key: IncidentKey, state: IncidentState, before: tuple[Any, ...]) -> None:
         state.revision += 1
@@ -230,15 +329,15 @@ class _Planner:
         if before[ENTITY_IDS] != state.values[ENTITY_IDS]:
             self._entities_before.setdefault(key, before[ENTITY_IDS])
 
-    def _stage_entities(self, event: EventRow) -> None:
-        for entity in event.entities:
+    def _stage_entities(self, entities: tuple[EntityRow, ...], event_key: bytes) -> None:
+        for entity in entities:
             if self._entity_hash.get(entity.entity_id) == entity.content_hash:
                 continue
             self._entity_hash[entity.entity_id] = entity.content_hash
             nth = self._entity_changes[entity.entity_id] = self._entity_changes.get(entity.entity_id, 0) + 1
             if nth > len(self._plan.entity_waves):
                 self._plan.entity_waves.append([])
-            self._plan.entity_waves[nth - 1].append((entity, event.event_key))
+            self._plan.entity_waves[nth - 1].append((entity, event_key))
 
     def finish(self) -> BatchPlan:
         plan = self._plan
@@ -255,6 +354,10 @@ class _Planner:
             plan.links += [Link(key[0], entity, key[1], True) for entity in before if entity not in after]
             plan.links += [Link(key[0], entity, key[1], False) for entity in after if entity not in before]
         return plan
+
+
+def _only(fields: Collection[int], statement: Statement) -> Statement:
+    return tuple([value if index in fields else UNSET for index, value in enumerate(statement)])
 
 
 def _by_key(item: tuple[IncidentKey, IncidentState]) -> IncidentKey:

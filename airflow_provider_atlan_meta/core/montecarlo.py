@@ -22,7 +22,7 @@ NAME = "montecarlo"
 UNKNOWN_TYPE = "unknown"
 # An incident in one of these needs nobody any more.
 TERMINAL_STATUSES = frozenset({"FIXED", "EXPECTED", "NO_ACTION_NEEDED", "FALSE_POSITIVE"})
-_MAX_TITLE = 1024
+MAX_TITLE = 1024
 _CACHED_TABLES = 16
 
 Stated = str | UnsetType | None
@@ -142,19 +142,19 @@ def _title(
     """A webhook that names neither rule nor finding keeps the title another one gave."""
     rule = payload.rule
     if rule is not None and rule.description is not None:
-        return rule.description[:_MAX_TITLE]
+        return rule.description[:MAX_TITLE]
     for item in items:
         rule = item.rule
         if rule is not None and rule.description is not None:
-            return rule.description[:_MAX_TITLE]
+            return rule.description[:MAX_TITLE]
     if items and (details := items[0].event_details) is not None:
-        return details[:_MAX_TITLE]
+        return details[:MAX_TITLE]
     if not items:
         return UNSET
     words = webhook.type.replace("_", " ")
     if entities:
         words = f"{words} on {payload.group_id or ''}.{entities[0].name}"
-    return words[:_MAX_TITLE]
+    return words[:MAX_TITLE]
 
 
 @lru_cache(maxsize=2048)

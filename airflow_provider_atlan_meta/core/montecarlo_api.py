@@ -9,16 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from airflow_provider_atlan_meta.core.errors import RejectedError, TerminalError, TransientError
-from airflow_provider_atlan_meta.core.montecarlo import normalise_severity, normalise_status
+from airflow_provider_atlan_meta.core.mapping import Mappings
+from airflow_provider_atlan_meta.core.montecarlo import (
+    MAX_TITLE,
+    NAME,
+    TERMINAL_STATUSES,
+    normalise_severity,
+    normalise_status,
+)
+from airflow_provider_atlan_meta.core.rows import Answer, EntityRow
 
 # Sent to try an integration: no incident.
 PSEUDO_TYPE = "PSEUDO_INTEGRATION_TEST"
+
+# type of an event that holds an alert; a webhook of this type has no `time`
+ALERT_TYPE = "alert"
 
 # Variables: either ``ids``, or ``updated`` {after: first moment, before: behind the last one}; an absent one is none.
 ALERTS_QUERY = """\
@@ -82,6 +93,13 @@ class Alert(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     node: bytes
 
 
+class AlertRecord(NamedTuple):
+    """What an event of ALERT_TYPE holds. :param seen: see ``core.rows.EventRow``."""
+
+    alert: Alert
+    seen: int
+
+
 class AlertsPage(NamedTuple):
     """:param skipped: nodes that are no alert of their own: integration tests, merged ones, other shapes."""
 
@@ -101,6 +119,9 @@ class AlertSource(Protocol):
         :raises TerminalError: it can never answer like this: key, role or query.
         """
         ...
+
+
+NO_MAPPINGS = Mappings()
 
 
 class _Owner(msgspec.Struct, gc=False, rename="camel"):
@@ -125,6 +146,11 @@ class _Node(msgspec.Struct, gc=False, rename="camel"):
     owner: _Owner | None = None
     url: str | None = None
     tables: list[_Table] | UnsetType | None = UNSET
+
+
+class _Record(msgspec.Struct, gc=False):
+    alert: msgspec.Raw
+    seen: Annotated[int, msgspec.Meta(ge=-1, le=(1 << 63) - 1)]
 
 
 class _PageInfo(msgspec.Struct, gc=False, rename="camel"):
@@ -156,6 +182,7 @@ class _Answer(msgspec.Struct, gc=False):
 
 
 _decode_node = msgspec.json.Decoder(_Node).decode
+_decode_record = msgspec.json.Decoder(_Record).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_data = msgspec.json.Decoder(_Data | None).decode
 
@@ -215,6 +242,44 @@ def parse_alert(node: bytes) -> Alert:
         tables=_mcons(told.tables),
         node=node,
     )
+
+
+def parse_alert_record(data: bytes) -> AlertRecord:
+    """:param data: of an event of ALERT_TYPE.
+    :raises RejectedError: it is none.
+    """
+    try:
+        record = _decode_record(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RejectedError("alert record has another shape", detail=str(error)[:300]) from None
+    return AlertRecord(parse_alert(bytes(record.alert)), record.seen)
+
+
+def answer_of(alert: Alert, tenant: str, mappings: Mappings = NO_MAPPINGS) -> Answer:
+    """What the alert says of its incident, and the entities its tables are.
+
+    The tables are said only where every one has a name: of some of them nobody could tell which are missing. A table
+    that is not mapped is the same provisional entity as in a webhook of the same account.
+    """
+    resolved_at = alert.updated_at if alert.status in TERMINAL_STATUSES else None
+    entities: tuple[EntityRow, ...] = ()
+    entity_ids: tuple[bytes, ...] | UnsetType = UNSET
+    if alert.tables is not None:
+        try:
+            entities = tuple(
+                [mappings.resolve_mcon(tenant, mcon).entity for mcon in dict.fromkeys(alert.tables)]
+            )
+            entity_ids = tuple(sorted({entity.entity_id for entity in entities}))
+        except RejectedError:
+            entities = ()
+    title = alert.title[:MAX_TITLE] if alert.title is not None else UNSET
+    # in the order of rows.INCIDENT_FIELDS
+    statement = (
+        NAME, UNSET if alert.type is None else alert.type, title, alert.severity, alert.priority, alert.status,
+        alert.owner, UNSET if alert.url is None else alert.url, alert.created_at, alert.updated_at, resolved_at,
+        entity_ids,
+    )  # fmt: skip
+    return Answer(statement, entities)
 
 
 def _mcons(tables: list[_Table] | UnsetType | None) -> tuple[str, ...] | None:

@@ -70,6 +70,8 @@ class EventRow(msgspec.Struct, frozen=True, gc=False):
 
     :param statement: what it says of the incident named by ``subject``; None: it touches no incident.
     :param payload: the source's own JSON, byte for byte.
+    :param seen: of a record of the source's API: the incident's newest webhook when the API was asked (-1: none
+        yet); None: not from there.
     """
 
     offset: int
@@ -83,6 +85,14 @@ class EventRow(msgspec.Struct, frozen=True, gc=False):
     received_at: int
     payload: bytes
     statement: Statement | None
+    entities: tuple[EntityRow, ...]
+    seen: int | None = None
+
+
+class Answer(NamedTuple):
+    """What the source's API says of an incident now: its statement states ``updated_at``."""
+
+    statement: Statement
     entities: tuple[EntityRow, ...]
 
 

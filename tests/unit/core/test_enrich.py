@@ -226,3 +226,52 @@ def test_absent_says_nothing_and_null_clears() -> None:
 
     assert said is not None
     assert (said[URL], said[STATUS], said[SEVERITY], said[OWNER]) == (None, UNSET, UNSET, UNSET)
+
+
+ALERT = {
+    "id": "inc-1",
+    "title": "Volume anomaly",
+    "status": "FIXED",
+    "createdTime": "2026-11-18T11:00:00+00:00",
+    "updatedTime": "2026-11-18T11:06:00+00:00",
+}
+
+
+def alert_record(alert: Any = None, *, seen: int = 3, **fields: Any) -> LogRecord:
+    data = {"alert": ALERT if alert is None else alert, "seen": seen}
+    return record(data, **{"type": "alert", "time": ALERT["updatedTime"], **fields})
+
+
+def test_an_alert_of_the_api_says_when_it_happened_and_what_was_seen() -> None:
+    row = enrich(alert_record())
+
+    assert (row.type, row.subject, row.seen) == ("alert", "inc-1", 3)
+    assert row.occurred_at == (EPOCH_MS - 40_000) * 1000
+    assert row.received_at == EPOCH_MS * 1000
+    assert row.statement is not None
+    assert row.statement[STATUS] == "FIXED"
+    assert json.loads(row.payload) == {"alert": ALERT, "seen": 3}
+
+
+def test_a_webhook_saw_nothing_of_the_api() -> None:
+    assert enrich(record()).seen is None
+
+
+def test_a_webhook_may_call_itself_an_alert() -> None:
+    row = enrich(record({**webhook(), "type": "alert"}, type="alert"))
+
+    assert (row.type, row.seen) == ("alert", None)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        (alert_record(subject="inc-2", key=b"acme|inc-2"), "subject is not the alert's incident"),
+        (alert_record({"id": "inc-1"}), "alert has another shape"),
+        (alert_record(seen=-2), "alert record has another shape"),
+        (alert_record({**ALERT, "title": "a\0b"}), "text with NUL or a lone surrogate"),
+        (alert_record({**ALERT, "url": "u" * 5000}), "text too long"),
+    ],
+)
+def test_an_alert_record_that_cannot_be_stored_is_rejected(spoilt: LogRecord, reason: str) -> None:
+    assert rejection(spoilt).reason == reason

@@ -7,18 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from airflow_provider_atlan_meta.core.errors import RejectedError, TerminalError, TransientError
+from airflow_provider_atlan_meta.core.mapping import Mappings, WarehouseMapping
+from airflow_provider_atlan_meta.core.montecarlo import provisional_entity
 from airflow_provider_atlan_meta.core.montecarlo_api import (
     ALERTS_FILTER,
     ALERTS_QUERY,
+    answer_of,
     parse_alert,
+    parse_alert_record,
     parse_alerts,
 )
+from airflow_provider_atlan_meta.core.rows import INCIDENT_FIELDS
 
 SAMPLES = Path(__file__).parents[2] / "fixtures" / "montecarlo"
 ANSWER = (SAMPLES / "getAlerts.response.json").read_bytes()
-NODE = {
+ACCOUNT, WAREHOUSE = "3f1c1c2e-5a0b-4c55-9c1d-0a6b7e4f2a10", "7d0c2f8a-93f6-4b0e-8d1e-5f6b1f0a9c21"
+ORDERS = f"MCON++{ACCOUNT}++{WAREHOUSE}++table++analytics:sales.orders"
+NODE: dict[str, Any] = {
     "id": "inc-1",
     "createdTime": "2026-11-22T23:50:11.120000+00:00",
     "updatedTime": "2026-11-22T23:58:02.004000+00:00",
@@ -152,3 +160,100 @@ def test_the_query_asks_for_everything_an_alert_is_read_from() -> None:
 
     assert fields <= asked
     assert fields <= sample
+
+
+def said(**fields: Any) -> dict[str, Any]:
+    """What the alert says, by name; what is not said is absent."""
+    statement, _ = answer_of(parse_alert(node(**fields)), "acme")
+    return {name: value for name, value in zip(INCIDENT_FIELDS, statement, strict=True) if value is not UNSET}
+
+
+def test_an_alert_says_every_field_of_its_incident() -> None:
+    _, alert = parse_alerts(ANSWER).alerts
+    orders = provisional_entity("acme", ACCOUNT, "analytics:sales", "orders")
+
+    statement, entities = answer_of(alert, "acme")
+
+    assert dict(zip(INCIDENT_FIELDS, statement, strict=True)) == {
+        "source": "montecarlo",
+        "type": "CUSTOM_RULE_ANOMALIES",
+        "title": "Orders row count must stay above 49",
+        "severity": "SEV-1",
+        "priority": "P2",
+        "status": "ACKNOWLEDGED",
+        "owner": "dana@example.com",
+        "url": "https://getmontecarlo.com/alerts/5e4d7a90-1b3c-4f1e-9a77-2c9b8d6e0f34",
+        "opened_at": alert.created_at,
+        "updated_at": alert.updated_at,
+        "resolved_at": None,
+        "entity_ids": (orders.entity_id,),
+    }
+    assert entities == (orders,)
+
+
+def test_what_the_api_says_is_none_is_cleared_and_names_it_leaves_out_are_not() -> None:
+    assert said() == {
+        "source": "montecarlo",
+        "severity": None,
+        "priority": None,
+        "status": None,
+        "owner": None,
+        "resolved_at": None,
+        "opened_at": 1_795_391_411_120_000,
+        "updated_at": 1_795_391_882_004_000,
+    }
+
+
+def test_an_alert_in_a_last_status_was_resolved_when_it_was_updated() -> None:
+    assert said(status="EXPECTED")["resolved_at"] == said()["updated_at"]
+
+
+def test_a_title_is_cut_as_a_webhook_s_is() -> None:
+    assert said(title="x" * 5000)["title"] == "x" * 1024
+
+
+@pytest.mark.parametrize("other", [{"mcon": "MCON++not-a-uuid"}, {"mcon": None}, {"mcon": ORDERS[:-19]}])
+def test_tables_are_said_only_where_every_one_has_a_name(other: Any) -> None:
+    assert len(said(tables=[{"mcon": ORDERS}, {"mcon": ORDERS}])["entity_ids"]) == 1
+    assert said(tables=[])["entity_ids"] == ()
+    assert "entity_ids" not in said(tables=[{"mcon": ORDERS}, other])
+    assert "entity_ids" not in said(tables=None)
+
+
+def test_a_mapped_table_is_the_catalog_s() -> None:
+    mappings = Mappings(
+        [
+            WarehouseMapping(
+                name="sales",
+                tenant="acme",
+                warehouse=WAREHOUSE,
+                platform="hive",
+                values=(("cluster", "cl1"),),
+            )
+        ]
+    )
+
+    _, entities = answer_of(parse_alert(node(tables=[{"mcon": ORDERS}])), "acme", mappings)
+
+    assert [entity.qualified_name for entity in entities] == ["analytics.sales.orders@cl1"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"{}", b'{"alert": {}, "seen": 1}', b'{"seen": 1}', b'{"alert": %s}' % node(), b"[]"]
+)
+def test_a_record_without_an_alert_or_without_what_was_seen_is_rejected(data: bytes) -> None:
+    with pytest.raises(RejectedError, match="has another shape"):
+        parse_alert_record(data)
+
+
+@pytest.mark.parametrize("seen", [-1, 0, (1 << 63) - 1])
+def test_a_record_says_what_was_seen_when_the_api_was_asked(seen: int) -> None:
+    record = parse_alert_record(b'{"alert": %s, "seen": %d}' % (node(), seen))
+
+    assert (record.alert.id, record.seen) == ("inc-1", seen)
+
+
+@pytest.mark.parametrize("seen", ["-2", "1.5", "true", '"1"', str(1 << 63)])
+def test_an_offset_that_cannot_be_is_rejected(seen: str) -> None:
+    with pytest.raises(RejectedError):
+        parse_alert_record(b'{"alert": %s, "seen": %s}' % (node(), seen.encode()))
