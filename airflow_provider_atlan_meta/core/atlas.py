@@ -152,7 +152,8 @@ def _incident(row: StateRow, naming: CatalogNaming, entities: Mapping[RowRef, St
     attributes: dict[str, Any] = {"qualifiedName": target.value}
     for name, field in dialect.incident_attributes.items():
         value = _plain(_field(row, field))
-        attributes[name] = value if name not in dialect.enums or value in dialect.enums[name] else None
+        is_known = value is not None and (name not in dialect.enums or value in dialect.enums[name])
+        attributes[name] = value if is_known else dialect.empty.get(name)
     # mandatory there
     attributes["name"] = attributes["name"] or row.ref.id
     if "alertType" in attributes:

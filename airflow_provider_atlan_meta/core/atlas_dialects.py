@@ -24,6 +24,8 @@ class Dialect:
     :param entity_types: our type -> the catalog's; one that is not here is taken as the catalog's own.
     :param incident_links: the attribute of its entities, and the relationship's type where that must be said.
     :param enums: attribute -> the values its type knows; any other is left out.
+    :param empty: attribute -> what is told where there is nothing; None where it is not here. Atlas keeps 0 for a time
+        that is null, and takes every further null for a change.
     :param own_attributes: types of ours -> attribute -> field of an entity's row.
     :param takes_provisional: whether entities without a mapping are written.
     :param connector_attributes: whether the connector in a qualified name is an attribute as well.
@@ -43,6 +45,7 @@ class Dialect:
     incident_attributes: Mapping[str, str]
     incident_links: tuple[str, str]
     enums: Mapping[str, Collection[str]]
+    empty: Mapping[str, int]
     entity_types: Mapping[str, str]
     own_attributes: Mapping[str, Mapping[str, str]]
     takes_provisional: bool
@@ -79,6 +82,7 @@ ATLAS = Dialect(
     },
     incident_links=("affectedDatasets", "mc_alert_datasets"),
     enums={"status": ALERT_STATUSES},
+    empty={"openedAt": 0, "updatedAt": 0, "resolvedAt": 0},
     entity_types={"table": DATASET, "view": DATASET, "external": DATASET},
     own_attributes={
         ALERT: {},
@@ -116,6 +120,7 @@ ATLAN = Dialect(
     },
     incident_links=("mcIncidentAssets", ""),
     enums={},
+    empty={},
     entity_types={"table": "Table", "view": "View"},
     own_attributes={},
     takes_provisional=False,

@@ -2,7 +2,8 @@
 
 As Apache Atlas 2.1 does it: a bulk is one transaction, entities are found by any unique attribute, in sub-types as
 well, what is unchanged is left alone, attributes that a type has not are ignored, custom attributes are replaced as a
-whole, a relationship that is told is replaced, deletes are soft and free the name.
+whole, numbers and times that are null are kept as 0, a relationship that is told is replaced, deletes are soft and
+free the name.
 """
 
 from __future__ import annotations
@@ -86,7 +87,12 @@ class AtlasTypes:
             raise Refused(404, "ATLAS-404-00-001", f"Given typename {name} was invalid") from None
 
     def headers(self) -> list[Document]:
-        return [{"name": name, "category": section[:-4].upper()} for section, name in self.known]
+        """Without business metadata, as there."""
+        return [
+            {"name": name, "category": section[:-4].upper()}
+            for section, name in self.known
+            if section != "businessMetadataDefs"
+        ]
 
     def attributes(self, name: str) -> dict[str, Document]:
         """Of the type and all above it."""
@@ -221,14 +227,7 @@ class AtlasStore:
     ) -> str:
         """CREATE, UPDATE or nothing."""
         entity = self.entities[guid]
-        known = self.types.attributes(entity["typeName"])
-        for name, value in one["attributes"].items():
-            if name in known:
-                self._check_value(entity["typeName"], known[name], value)
-                entity["attributes"][name] = value
-        for name, definition in known.items():
-            if not definition.get("isOptional", True) and entity["attributes"].get(name) is None:
-                raise self._invalid(f"{one['typeName']}.{name}: mandatory attribute value missing")
+        changed = self._set_attributes(entity, one)
         if one.get("customAttributes") is not None:
             entity["customAttributes"] = dict(one["customAttributes"])
         for name, links in (one.get("relationshipAttributes") or {}).items():
@@ -237,7 +236,26 @@ class AtlasStore:
                 entity["relationshipAttributes"][name] = targets
         if before[guid] is None:
             return "CREATE"
-        return "" if entity == before[guid] else "UPDATE"
+        return "UPDATE" if changed or entity != before[guid] else ""
+
+    def _set_attributes(self, entity: Document, one: Document) -> bool:
+        """Whether something is a change although the value stays."""
+        known = self.types.attributes(entity["typeName"])
+        for name, definition in known.items():
+            if definition["typeName"] in _NUMBERS:
+                entity["attributes"].setdefault(name, 0)
+        changed = False
+        for name, value in one["attributes"].items():
+            if name in known:
+                self._check_value(entity["typeName"], known[name], value)
+                is_number = known[name]["typeName"] in _NUMBERS
+                # no null there, and every null is a change
+                changed |= is_number and value is None
+                entity["attributes"][name] = 0 if is_number and value is None else value
+        for name, definition in known.items():
+            if not definition.get("isOptional", True) and entity["attributes"].get(name) is None:
+                raise self._invalid(f"{one['typeName']}.{name}: mandatory attribute value missing")
+        return changed
 
     def _resolve(self, link: Mapping[str, Any], assigned: Mapping[str, str]) -> str:
         if link.get("guid"):

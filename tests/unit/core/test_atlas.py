@@ -117,8 +117,8 @@ def test_an_incident_tells_all_its_fields_and_clears_what_it_has_not() -> None:
         "source": None,
         "url": None,
         "openedAt": 1795597200000,
-        "updatedAt": None,
-        "resolvedAt": None,
+        "updatedAt": 0,
+        "resolvedAt": 0,
         "tenant": "acme",
     }
 
