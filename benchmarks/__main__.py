@@ -30,6 +30,7 @@ BENCHMARKS = {
     "B2'": "b2w_write_set",
     "B3": "b3_replay",
     "B4": "b4_micro_batch",
+    "B8": "b8_cassandra",
     "B11": "b11_webhook",
     "B12": "b12_growth",
     "B17": "b17_rules",
@@ -38,7 +39,7 @@ BENCHMARKS = {
     "B20": "b20_dead_endpoint",
     "B5": "b5_dag_lane",
 }
-QUICK = ("B1", "B2", "B2'", "B3", "B4", "B11", "B17", "B18", "B19")
+QUICK = ("B1", "B2", "B2'", "B3", "B4", "B8", "B11", "B17", "B18", "B19")
 _COLOURS = {"pass": "green", "near": "yellow", "miss": "red", "reported": "dim"}
 
 _out = Console(width=None if sys.stdout.isatty() else 170)

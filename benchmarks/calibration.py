@@ -21,6 +21,7 @@ _PACKAGES = (
     "pydantic",
     "psycopg",
     "confluent-kafka",
+    "cassandra-driver",
     "apache-airflow-providers-postgres",
 )
 _COPIED_ROWS = 20_000

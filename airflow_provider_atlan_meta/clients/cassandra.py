@@ -283,7 +283,8 @@ def translated(error: BaseException, what: str) -> AtlanMetaError:
             if refused:
                 return translated(refused[0], what)
             said = f"{type(error).__name__}: {error}"[:_MAX_TEXT]
-            return ours(f"{what}: {cure} ({said}). Nothing is lost: it is written again")
+            safe = ". Nothing is lost: it is written again" if ours is TransientError else ""
+            return ours(f"{what}: {cure} ({said}){safe}")
     raise error
 
 
