@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param
 
-from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES, POSTGRES_CONSUMER
+from airflow_provider_atlan_meta.config.connections import KAFKA, MONTECARLO, POSTGRES, POSTGRES_CONSUMER
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
 from airflow_provider_atlan_meta.core.tenancy import parse_tenant
@@ -42,7 +42,10 @@ class DagOptions:
     :param postgres_conn_id: the store, role meta_ingest. ``postgres_consumer_conn_id``: the same, role meta_consumer.
     :param schedule: cron of the sweep; empty: asset events only.
     :param watch: wake up when a topic grows; off: the sweep alone.
+    :param montecarlo_conn_id: Monte Carlo's API, for tenants whose own connection has no credentials.
+    :param poll_schedule: cron of the poll; empty: by hand only.
     :param tenants: whom the set serves: shown in tags and alerts.
+    :param poll_tenants: whom the poll asks for; empty: ``tenants``.
     :param alert_channel: Slack channel id; None: ``[atlan_meta] alert_channel`` when an alert is due.
     """
 
@@ -52,20 +55,23 @@ class DagOptions:
     kafka_conn_id: str = KAFKA
     postgres_conn_id: str = POSTGRES
     postgres_consumer_conn_id: str = POSTGRES_CONSUMER
+    montecarlo_conn_id: str = MONTECARLO
     schedule: str = "* * * * *"
+    poll_schedule: str = "*/5 * * * *"
     watch: bool = True
     owner: str = "atlan-meta"
     tags: tuple[str, ...] = ("atlan-meta",)
     pool: str = "default_pool"
     queue: str = ""
     tenants: tuple[str, ...] = ()
+    poll_tenants: tuple[str, ...] = ()
     alert_channel: str | None = None
     alert_slack_conn_id: str | None = None
 
     def __post_init__(self) -> None:
         if not _PREFIX.fullmatch(self.prefix):
             raise ConfigurationError(f"prefix {self.prefix!r} must be 1 to 100 of A-Z a-z 0-9 _ . -")
-        for tenant in self.tenants:
+        for tenant in (*self.tenants, *self.poll_tenants):
             parse_tenant(tenant)
 
     @classmethod
@@ -77,12 +83,14 @@ class DagOptions:
             topic=settings.topic("events"),
             changes_topic=settings.topic("changes"),
             schedule=settings.text("dag_schedule"),
+            poll_schedule=settings.text("poll_schedule"),
+            poll_tenants=_listed(settings.text("poll_tenants")),
             owner=settings.text("dag_owner"),
-            tags=_tags(settings.text("dag_tags")),
+            tags=_listed(settings.text("dag_tags")),
             pool=settings.text("dag_pool"),
             queue=settings.text("dag_queue"),
         )
-        for name in {"tags", "tenants"} & overrides.keys():
+        for name in {"tags", "tenants", "poll_tenants"} & overrides.keys():
             overrides[name] = tuple(overrides[name])
         return replace(options, **overrides)
 
@@ -99,12 +107,15 @@ def build_dags(namespace: MutableMapping[str, Any], *, prefix: str, **overrides:
         one another at every parse, and Airflow does not say so.
     """
     from airflow_provider_atlan_meta.reprocessing_dags import build_redrive_dag
+    from airflow_provider_atlan_meta.source_dags import build_poll_dag
 
     settings = Settings()
     if prefix.startswith(RESERVED_PREFIX) or prefix == settings.text("dag_prefix"):
         raise ConfigurationError(f"prefix {prefix!r} belongs to the DAGs of the package itself; take another")
     options = DagOptions.from_settings(settings, prefix=prefix, **overrides)
     dags = [build_ingest_dag(options), build_redrive_dag(options)]
+    if options.tenants or options.poll_tenants:
+        dags.append(build_poll_dag(options))
     if options.changes_topic:
         dags.append(build_propagate_dag(options))
     for dag in dags:
@@ -286,8 +297,8 @@ def _ingest_params() -> dict[str, Param]:
     }
 
 
-def _tags(text: str) -> tuple[str, ...]:
-    return tuple(sorted({tag.strip() for tag in text.split(",") if tag.strip()}))
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
 
 
 _INGEST_DOC = """\

@@ -161,18 +161,21 @@ def shipped_dags() -> tuple[DAG, ...]:
     from airflow_provider_atlan_meta.config.settings import Settings
     from airflow_provider_atlan_meta.dag_factory import DagOptions, build_ingest_dag, build_propagate_dag
     from airflow_provider_atlan_meta.reprocessing_dags import build_redrive_dag
+    from airflow_provider_atlan_meta.source_dags import build_poll_dag
 
     defaults = Settings({"AIRFLOW_CONFIG": os.devnull})
     options = DagOptions.from_settings(defaults)
-    return build_ingest_dag(options), build_propagate_dag(options), build_redrive_dag(options)
+    builders = (build_ingest_dag, build_propagate_dag, build_poll_dag, build_redrive_dag)
+    return tuple(build(options) for build in builders)
 
 
 def _schedule(dag: DAG) -> str:
     schedule: Any = dag.schedule
     if schedule is None:
         return "by hand"
-    cron = getattr(getattr(schedule, "timetable", None), "expression", None)
-    assets = [asset.name for asset in schedule.asset_condition.objects]
+    cron = getattr(getattr(schedule, "timetable", schedule), "expression", None)
+    condition = getattr(schedule, "asset_condition", None)
+    assets = [asset.name for asset in condition.objects] if condition is not None else []
     parts = [f"asset `{name}`" for name in assets] + ([f"cron `{cron}`"] if cron else [])
     return " or ".join(parts)
 
@@ -194,7 +197,8 @@ def _params(name: str) -> str:
         (dag,) = [dag for dag in shipped_dags() if dag.dag_id.endswith(f"_{name}")]
         for key in dag.params:
             param = dag.params.get_param(key)
-            default = f"`{json.dumps(param.value)}`" if param.has_value else "- (needed)"
+            needed = "-" if "null" in param.schema["type"] else "- (needed)"
+            default = f"`{json.dumps(param.value)}`" if param.has_value else needed
             yield f"`{key}`", _limits(param.schema), default, _cell(param.description)
 
     return _table(("Param", "allowed", "default", "what it does"), rows())
@@ -203,6 +207,8 @@ def _params(name: str) -> str:
 def _limits(schema: Mapping[str, Any]) -> str:
     if "minimum" in schema:
         return f"{schema['type']}, {schema['minimum']:,} to {schema['maximum']:,}"
+    if "format" in schema:
+        return str(schema["format"])
     allowed = schema.get("enum") or schema.get("items", {}).get("enum")
     return f"{schema['type']}: {', '.join(f'`{one}`' for one in allowed)}" if allowed else str(schema["type"])
 
@@ -250,6 +256,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "dags": _dags,
     "params-ingest": lambda: _params("ingest"),
     "params-propagate": lambda: _params("propagate"),
+    "params-poll": lambda: _params("poll"),
     "params-redrive": lambda: _params("redrive"),
     "destinations": _destinations,
 }

@@ -6,6 +6,7 @@ Checked when the task runs, never at parse: a wrong value fails one run instead 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
 
@@ -31,6 +32,19 @@ def positive(name: str, value: object) -> int:
     if number < 1:
         raise ConfigurationError(f"{name} = {value!r}; it must be a whole number of at least 1")
     return number
+
+
+def moment(name: str, value: object) -> datetime | None:
+    """ISO 8601 with a zone; None where nothing was given."""
+    if value in (None, "", "None"):
+        return None
+    try:
+        given = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        given = None
+    if given is None or given.tzinfo is None:
+        raise ConfigurationError(f"{name} = {value!r}; write it as 2026-11-24T10:00:00Z")
+    return given
 
 
 def flag(name: str, value: object) -> bool:

@@ -39,7 +39,8 @@ def test_a_parse_imports_no_client_library(parsed: dict[str, Any]) -> None:
 
 def test_the_shipped_files_parse_and_are_found_where_they_are(parsed: dict[str, Any]) -> None:
     assert parsed["import_errors"] == {}
-    assert set(parsed["files"]) == {"atlan_meta_ingest", "atlan_meta_propagate", "atlan_meta_redrive"}
+    names = ("ingest", "poll", "propagate", "redrive")
+    assert set(parsed["files"]) == {f"atlan_meta_{name}" for name in names}
     for dag_id, file in parsed["files"].items():
         assert file.endswith(f"/dags/{dag_id}.py")
 
@@ -212,14 +213,15 @@ def test_a_stub_gets_its_own_dags() -> None:
         tenants=["acme"],
     )
 
-    assert set(namespace) == {"acme_ingest", "acme_redrive", "acme_propagate"}
+    assert set(namespace) == {"acme_ingest", "acme_redrive", "acme_propagate", "acme_poll"}
+    assert namespace["acme_poll"].get_task("poll").topic == "acme.events.v1"
     assert namespace["acme_redrive"].get_task("redrive").topic == "acme.events.v1"
     waking = {name: namespace[name] for name in ("acme_ingest", "acme_propagate")}
     topics = {name: assets_of(dag)[0].watchers[0].trigger.topic for name, dag in waking.items()}
     assert topics == {"acme_ingest": "acme.events.v1", "acme_propagate": "acme.changes.v1"}
 
 
-def test_a_stub_without_a_changes_topic_gets_no_propagate_dag() -> None:
+def test_a_stub_without_a_changes_topic_and_tenants_gets_no_dag_for_them() -> None:
     namespace: dict[str, Any] = {}
 
     build_dags(namespace, prefix="acme_", changes_topic="")

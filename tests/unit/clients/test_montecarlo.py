@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
+from contract.montecarlo_recorder import MonteCarloRecorder as Api
+from contract.montecarlo_recorder import alert_id
 from contract.recorder_server import serving
-from starlette.testclient import TestClient
 
 from airflow_provider_atlan_meta.clients import montecarlo
 from airflow_provider_atlan_meta.clients.montecarlo import (
@@ -26,10 +26,8 @@ from airflow_provider_atlan_meta.core.errors import (
     TerminalError,
     TransientError,
 )
-from airflow_provider_atlan_meta.testing.recorder import build_app
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-GRAPHQL = "/montecarlo/graphql"
 
 
 def connection(**fields: Any) -> ConnectionInfo:
@@ -41,41 +39,6 @@ OAUTH2 = connection(
     host="https://recorder/montecarlo",
     extra={"client_id": "client", "client_secret": "the-secret", "instance": "us1"},
 )
-
-
-def alert_id(number: int) -> str:
-    return str(UUID(int=number))
-
-
-class Api:
-    """The recorder behind a transport that is none."""
-
-    def __init__(self) -> None:
-        self.client = TestClient(build_app(), follow_redirects=False)
-        self.before_answer: list[Any] = []
-
-    def set(self, *alerts: dict[str, Any]) -> None:
-        assert self.client.post("/_montecarlo/alerts", json=list(alerts)).status_code == 201
-
-    def script(self, **script: Any) -> None:
-        answer = self.client.post("/_script", json={"service": "montecarlo", **script})
-        assert answer.status_code == 201
-
-    def calls(self, path: str = GRAPHQL) -> list[dict[str, Any]]:
-        return [
-            call for call in self.client.get("/_recorded?service=montecarlo").json() if call["path"] == path
-        ]
-
-    def transport(self) -> httpx.MockTransport:
-        def answer(request: httpx.Request) -> httpx.Response:
-            got = self.client.request(
-                request.method, request.url.path, content=request.content, headers=dict(request.headers)
-            )
-            for change in self.before_answer:
-                change()
-            return httpx.Response(got.status_code, headers=dict(got.headers), content=got.content)
-
-        return httpx.MockTransport(answer)
 
 
 @pytest.fixture
