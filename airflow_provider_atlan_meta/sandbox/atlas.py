@@ -33,6 +33,7 @@ TOPICS = ("ATLAS_HOOK", "ATLAS_ENTITIES")
 _MAIN = "org.apache.atlas.Atlas"
 _PROBE = "/api/atlas/v2/types/typedefs/headers"
 _PROBE_SECONDS = 10.0
+_CAUSE, _TAIL_BYTES = "Caused by: ", 65_536
 _TRAINING_SECONDS = 180
 _NOWHERE = "127.0.0.1:1"
 _HEAP = ("-Xms256m", "-Xmx512m", "-Xss512k")
@@ -131,10 +132,10 @@ def _train(site: Site, atlas: Installed, flags: Sequence[str], first: Path) -> N
         command = Command(argv=_java(atlas, folder, flags), environ=java.environ(), folder=folder)
         member = home.member(NAME)
         server = processes.spawn(command, log=home.log(NAME), member=member)
-        answered = False
+        answered, log = False, home.log(NAME)
         try:
             processes.wait_for(
-                lambda: not processes.alive(server) or _answers(port, password), _TRAINING_SECONDS
+                lambda: not processes.alive(server) or _answers(port, password, log), _TRAINING_SECONDS
             )
             answered = processes.alive(server)
         finally:
@@ -150,10 +151,11 @@ def _command(site: Site) -> Command:
 
 
 def _ready(site: Site, _pid: int) -> bool:
-    return _answers(site.home.port(NAME), site.home.secret(NAME))
+    home = site.home
+    return _answers(home.port(NAME), home.secret(NAME), home.log(NAME))
 
 
-def _answers(port: int, password: str) -> bool:
+def _answers(port: int, password: str, log: Path) -> bool:
     """Types, not an open port.
 
     :raises TerminalError: the application inside failed; its web server stays up for ever and says 503.
@@ -163,8 +165,19 @@ def _answers(port: int, password: str) -> bool:
     credentials = b64encode(f"{USER}:{password}".encode()).decode()
     status = http_status(port, _PROBE, _PROBE_SECONDS, {"Authorization": f"Basic {credentials}"})
     if status == 503:
-        raise TerminalError("its web server runs, but the application in it failed to start (503)")
+        raise TerminalError(
+            f"its web server runs, but the application in it failed to start (503): {_last_cause(log)}"
+        )
     return status == 200
+
+
+def _last_cause(log: Path) -> str:
+    """Of the last stack trace in the log: its end is frames."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    causes = [line.removeprefix(_CAUSE) for line in lines if line.startswith(_CAUSE)]
+    return causes[-1][:300] if causes else "its log says no cause"
 
 
 def _finish(site: Site) -> None:

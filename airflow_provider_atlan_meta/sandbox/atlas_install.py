@@ -59,11 +59,12 @@ def install(report: Callable[[str], None]) -> Installed:
         edits are for. Nothing half done is kept.
     """
     folder = _folder()
-    if not folder.is_dir():
-        files = downloads.install(NAME, report)
-        with downloads.cache_locked(folder.name):
-            if not folder.is_dir():
-                _make(folder, files, report)
+    with downloads.cache_locked(folder.name):
+        if not folder.is_dir():
+            files = downloads.install(NAME, report)
+            _make(folder, files, report)
+            # as large as what came out of it
+            _war(files).unlink()
     return _installed(folder)
 
 
@@ -90,6 +91,10 @@ def _class_path(library: Path, files: Sequence[Path]) -> tuple[Path, ...]:
     return (_named(files, "groovy-"), *sorted(library.glob("*.jar")))
 
 
+def _war(files: Sequence[Path]) -> Path:
+    return _named(files, "atlas-webapp-")
+
+
 def _named(files: Sequence[Path], prefix: str) -> Path:
     return next(path for path in files if path.name.startswith(prefix))
 
@@ -98,7 +103,7 @@ def _make(folder: Path, files: Sequence[Path], report: Callable[[str], None]) ->
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         made = Path(name) / "made"
         report("unpacking")
-        _unpack(_named(files, "atlas-webapp-"), made / "web")
+        _unpack(_war(files), made / "web")
         report("compiling two edited classes")
         sources = [path for path in files if path.name.endswith("-sources.jar")]
         edited = edit_sources(sources, Path(name) / "source")

@@ -17,6 +17,7 @@ from airflow_provider_atlan_meta.core.errors import TerminalError
 from airflow_provider_atlan_meta.sandbox import atlas, atlas_install
 from airflow_provider_atlan_meta.sandbox.home import Home
 
+LOG = Path("/nonexistent")
 GRAPH, INDEX = (edit.source for edit in atlas_install.EDITS)
 SOURCES = {
     GRAPH: "static {\n        addHBase2Support();\n\n        addSolr6Index();\n    }\n",
@@ -151,16 +152,21 @@ def port(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Ite
 
 @pytest.mark.parametrize("port", [200], indirect=True)
 def test_types_for_the_right_password_make_it_ready(port: int) -> None:
-    assert atlas._answers(port, "right")
-    assert not atlas._answers(port, "wrong")
+    assert atlas._answers(port, "right", LOG)
+    assert not atlas._answers(port, "wrong", LOG)
 
 
 @pytest.mark.parametrize("port", [404, 500], indirect=True)
 def test_any_other_answer_is_waited_on(port: int) -> None:
-    assert not atlas._answers(port, "right")
+    assert not atlas._answers(port, "right", LOG)
 
 
 @pytest.mark.parametrize("port", [503], indirect=True)
-def test_a_web_server_around_a_failed_application_ends_the_start(port: int) -> None:
-    with pytest.raises(TerminalError, match="failed to start"):
-        atlas._answers(port, "right")
+def test_a_web_server_around_a_failed_application_ends_the_start_with_the_last_cause(
+    port: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "atlas.log"
+    log.write_text("Caused by: Spring: no bean\n\tat frame\nCaused by: the disk\n\tat frame\n\t... 73 more\n")
+
+    with pytest.raises(TerminalError, match=r"failed to start \(503\): the disk$"):
+        atlas._answers(port, "right", log)
