@@ -8,6 +8,13 @@ from airflow_provider_atlan_meta.config.settings import settings_of_airflow
 
 _PACKAGE = "airflow_provider_atlan_meta"
 _INTEGRATION = "Atlan Meta"
+_OPERATORS = (
+    "operators.ingest",
+    "operators.montecarlo",
+    "operators.poll",
+    "operators.propagate",
+    "operators.redrive",
+)
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -28,11 +35,16 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "connection-types": [_montecarlo(), _connect(), _atlas()],
         "hooks": [
-            _modules("hooks.atlas", "hooks.cassandra", "hooks.connect", "hooks.kafka", "hooks.montecarlo")
+            _modules(
+                "hooks.atlas",
+                "hooks.cassandra",
+                "hooks.connect",
+                "hooks.kafka",
+                "hooks.montecarlo",
+                "hooks.oauth2",
+            )
         ],
-        "operators": [
-            _modules("operators.ingest", "operators.poll", "operators.propagate", "operators.redrive")
-        ],
+        "operators": [_modules(*_OPERATORS)],
         "triggers": [_modules("triggers.kafka_offset_range")],
         "bundles": [_modules("bundles")],
         "notifications": [f"{_PACKAGE}.notifications.atlan_meta.AtlanMetaNotifier"],

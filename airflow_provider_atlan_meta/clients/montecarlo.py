@@ -34,6 +34,13 @@ from airflow_provider_atlan_meta.core.montecarlo_api import (
     AlertsPage,
     parse_alerts,
 )
+from airflow_provider_atlan_meta.core.montecarlo_registration import (
+    REGISTER_MUTATION,
+    SETTINGS_QUERY,
+    find_setting,
+    registered_id,
+    registration,
+)
 
 API_URL = "https://api.getmontecarlo.com"
 # Monte Carlo ends a request after as long
@@ -180,6 +187,24 @@ class MonteCarloClient:
             end = min(start + WINDOW, before)
             yield from self._window(start, end)
             start = end
+
+    def register_webhook(self, *, audience_id: str, url: str, secret: str, dry_run: bool) -> str | None:
+        """Has an audience's alerts sent to ``url``, signed with ``secret``; the same again changes that one.
+
+        :param dry_run: Monte Carlo sends a sample alert now and keeps nothing.
+        :return: id of the setting; None after a dry run.
+        """
+        asked = {"query": SETTINGS_QUERY, "variables": {"audience": audience_id}}
+        setting_id = find_setting(self._ask(asked, self._deadline()), url)
+        variables = registration(
+            audience_id=audience_id, url=url, secret=secret, setting_id=setting_id, dry_run=dry_run
+        )
+        try:
+            return registered_id(
+                self._ask({"query": REGISTER_MUTATION, "variables": variables}, self._deadline())
+            )
+        except TerminalError as error:
+            raise type(error)(str(error).replace(secret, "***")[:_MAX_TEXT]) from None
 
     def describe(self) -> str:
         """One line for people: proves that the credentials may read alerts."""

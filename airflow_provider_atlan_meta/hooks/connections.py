@@ -20,6 +20,14 @@ def connection_info(conn_id: str) -> ConnectionInfo:
         raise _undefined(conn_id) from None
 
 
+def find_connection(conn_id: str) -> ConnectionInfo | None:
+    """None: nobody knows the id."""
+    try:
+        return connection_info(conn_id)
+    except ConfigurationError:
+        return None
+
+
 async def aconnection_info(conn_id: str) -> ConnectionInfo:
     """The same on an event loop (triggers)."""
     try:

@@ -15,7 +15,6 @@ from airflow_provider_atlan_meta.operators.task_try import TaskTry, task_default
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_atlan_meta.core.connection import ConnectionInfo
     from airflow_provider_atlan_meta.services.poll import PollOutcome, PollRequest
 
 
@@ -102,14 +101,14 @@ class PollMonteCarloOperator(BaseOperator):
 
     def _poll(self, dag_id: str) -> PollOutcome:
         from airflow_provider_atlan_meta.hooks import poll_cursors
-        from airflow_provider_atlan_meta.hooks.connections import connection_info
+        from airflow_provider_atlan_meta.hooks.connections import connection_info, find_connection
         from airflow_provider_atlan_meta.services.poll import poll_once
 
         request = self._request()
         cursors = {tenant: poll_cursors.read_cursor(dag_id, tenant) for tenant in request.tenants}
 
         return poll_once(
-            find=_find,
+            find=find_connection,
             kafka=connection_info(self.kafka_conn_id),
             postgres=connection_info(self.postgres_conn_id),
             request=request,
@@ -131,13 +130,3 @@ class PollMonteCarloOperator(BaseOperator):
             until=task_values.moment("to", self.until),
             delivery_timeout_seconds=settings.number("delivery_timeout_seconds"),
         )
-
-
-def _find(conn_id: str) -> ConnectionInfo | None:
-    from airflow_provider_atlan_meta.core.errors import ConfigurationError
-    from airflow_provider_atlan_meta.hooks.connections import connection_info
-
-    try:
-        return connection_info(conn_id)
-    except ConfigurationError:
-        return None

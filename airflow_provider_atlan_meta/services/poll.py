@@ -11,11 +11,7 @@ from typing import Any
 
 from airflow_provider_atlan_meta.clients.kafka import KafkaConfig
 from airflow_provider_atlan_meta.clients.kafka_sender import KafkaSender
-from airflow_provider_atlan_meta.clients.montecarlo import (
-    MonteCarloClient,
-    MonteCarloConfig,
-    has_api_credentials,
-)
+from airflow_provider_atlan_meta.clients.montecarlo import MonteCarloClient, MonteCarloConfig
 from airflow_provider_atlan_meta.clients.postgres import PostgresConfig
 from airflow_provider_atlan_meta.clients.postgres_poll import PostgresPolledRows
 from airflow_provider_atlan_meta.core.alert_poll import PollPolicy, poll_window
@@ -26,10 +22,9 @@ from airflow_provider_atlan_meta.core.errors import (
     TerminalError,
     TransientError,
 )
-from airflow_provider_atlan_meta.core.tenancy import parse_tenant, tenant_conn_id
+from airflow_provider_atlan_meta.core.tenancy import parse_tenant
 from airflow_provider_atlan_meta.pipeline.poll import AlertPoll, Polled
-
-FindConnection = Callable[[str], ConnectionInfo | None]
+from airflow_provider_atlan_meta.services.montecarlo_access import FindConnection, api_connection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +82,13 @@ def poll_once(
 ) -> PollOutcome:
     """Asks for every tenant; what fails for one is raised after the others had their turn.
 
-    :param find: a connection by its id; None: nobody knows it.
     :param cursors: per tenant how far the last poll read; none: it is the first.
     :param moved: called with a tenant's new cursor once everything up to it is on the log; not where ``since`` or
         ``until`` were given.
     :param stopped: asked between tenants; the rest is the next run's.
     """
     connections = {
-        tenant: _connection(tenant, find, request.montecarlo_conn_id) for tenant in request.tenants
+        tenant: api_connection(tenant, find, request.montecarlo_conn_id) for tenant in request.tenants
     }
     by_id_only = _sharing(connections)
     done: list[Polled] = []
@@ -167,19 +161,6 @@ def _read_window(
             moved(tenant, updated_at)
 
     poll.read_window(window, note)
-
-
-def _connection(tenant: str, find: FindConnection, default: str) -> ConnectionInfo:
-    """The tenant's own where it has credentials, else the default."""
-    own = find(tenant_conn_id("montecarlo", tenant))
-    if own is not None and has_api_credentials(own):
-        return own
-    shared = find(default)
-    if shared is None:
-        raise ConfigurationError(
-            f"tenant {tenant}: neither {tenant_conn_id('montecarlo', tenant)!r} nor {default!r} has an API key"
-        )
-    return shared
 
 
 def _sharing(connections: Mapping[str, ConnectionInfo]) -> tuple[str, ...]:

@@ -67,7 +67,8 @@ class MonteCarloApi:
         # id -> versions, oldest first, each with the time it was set
         self._alerts: OrderedDict[str, list[tuple[float, Answer]]] = OrderedDict()
         self._tokens: dict[str, float] = {}
-        self.webhooks: list[Answer] = []
+        self.audience_id = str(UUID(int=1))
+        self.webhooks: dict[str, Answer] = {}
 
     def put(self, alerts: Iterable[Mapping[str, Any]]) -> int:
         """Sets alerts as they are from now on, by ``id``; without ``updatedTime`` they were updated now.
@@ -155,10 +156,14 @@ class MonteCarloApi:
             return self._get_alerts(field, lag_seconds)
         if kind == "mutation" and field.name == "createOrUpdateAudienceNotificationSetting":
             return self._register(field)
+        if kind == "query" and field.name == "getNotificationAudiences":
+            return self._audiences(field)
         raise GraphQLError(f'Cannot query field "{field.name}" on type "{kind.capitalize()}".')
 
     def _get_alerts(self, field: Field, lag_seconds: float) -> Answer:
         given = field.arguments
+        if all(given.get(name) is None for name in ("ids", *_ORDERS)):
+            raise GraphQLError("Either updatedTime, createdTime or ids must be provided")
         found = [alert for alert in self._visible(lag_seconds) if _wanted(alert, given)]
         order = given.get("orderBy") or "-createdTime"
         name, is_descending = order.lstrip("-"), order.startswith("-")
@@ -192,12 +197,26 @@ class MonteCarloApi:
         given = field.arguments
         if given.get("notificationType") != "webhook" or not given.get("recipients"):
             raise GraphQLError("notificationType and recipients are needed")
-        setting_id = given.get("settingId") or str(UUID(int=len(self.webhooks) + 1))
+        setting_id = given.get("uuid") or str(UUID(int=len(self.webhooks) + 1))
+        setting: Answer | None = None
         if not given.get("dry"):
-            self.webhooks.append({"uuid": setting_id, **given})
-        setting = {"uuid": setting_id, "type": "webhook", "recipients": given["recipients"]}
+            self.webhooks[setting_id] = dict(given)
+            setting = {"uuid": setting_id, "type": "WEBHOOK", "recipients": given["recipients"]}
         answer: Answer = _selected({"notificationSetting": setting}, field.fields, "Registration")
         return answer
+
+    def _audiences(self, field: Field) -> list[Answer]:
+        """One audience; asked for another, there is none."""
+        if field.arguments.get("audienceId") not in (None, self.audience_id):
+            return []
+        settings = [
+            {"uuid": setting_id, "type": "WEBHOOK", "recipients": given["recipients"]}
+            for setting_id, given in self.webhooks.items()
+            if given.get("audienceId") == self.audience_id
+        ]
+        audience = {"uuid": self.audience_id, "label": "data-platform", "notificationSettings": settings}
+        found: list[Answer] = _selected([audience], field.fields, "NotificationAudience")
+        return found
 
 
 def _wanted(alert: Mapping[str, Any], given: Mapping[str, Any]) -> bool:

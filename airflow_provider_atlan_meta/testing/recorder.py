@@ -44,7 +44,7 @@ RECORDS_KEPT = 10_000
 SCRIPTS_KEPT = 1_000
 BODY_MAX_BYTES = 1 << 20
 _MASKED = "***"
-_SECRET_FIELDS = ("token", "client_secret")
+_SECRET_FIELDS = ("token", "client_secret", "webhookSharedSecret")
 _SECRET_HEADERS = ("x-mcd-id", "x-mcd-token")
 
 
@@ -347,11 +347,19 @@ def _readable(content_type: str, body: bytes) -> Any:
             if "x-www-form-urlencoded" in content_type
             else json.loads(body or b"null")
         )
+        _mask(fields)
     except (ValueError, RecursionError):
         return body.decode(errors="replace")
-    if isinstance(fields, dict):
-        fields |= {name: _MASKED for name in _SECRET_FIELDS if name in fields}
     return fields
+
+
+def _mask(value: Any) -> None:
+    """Secrets at any depth."""
+    if isinstance(value, dict):
+        value |= {name: _MASKED for name in _SECRET_FIELDS if name in value}
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _mask(inner)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -20,6 +20,7 @@ NODES = [
     edge["node"]
     for edge in json.loads((SAMPLES / "getAlerts.response.json").read_text())["data"]["getAlerts"]["edges"]
 ]
+COUNT = f"{{ getAlerts(ids: {json.dumps([node['id'] for node in NODES])}) {{ totalCount }} }}"
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_ids_find_alerts_of_any_time_and_only_selected_fields_are_answered(clien
 
 
 def test_a_field_that_alerts_do_not_have_is_refused(client: TestClient) -> None:
-    answer = ask(client, "{ getAlerts { edges { node { id mood } } } }")
+    answer = ask(client, COUNT.replace("totalCount", "edges { node { id mood } }"))
     assert answer["errors"][0]["message"] == 'Cannot query field "mood" on type "Alert".'
 
 
@@ -94,7 +95,7 @@ def test_a_token_works_until_it_expires(client: TestClient) -> None:
     form = {"grant_type": "client_credentials", "scope": "x"}
     given = client.post("/montecarlo/oauth2/token", data=form, auth=("client", "secret")).json()
     bearer = {"authorization": f"Bearer {given['access_token']}"}
-    body = {"query": "{ getAlerts { totalCount } }"}
+    body = {"query": COUNT}
     assert client.post("/montecarlo/graphql", json=body, headers=bearer).json() == {
         "data": {"getAlerts": {"totalCount": 2}}
     }
@@ -114,7 +115,7 @@ def test_no_secret_is_recorded(client: TestClient) -> None:
 def test_scripts_refuse_and_answer_in_part(client: TestClient) -> None:
     for script in ({"mode": "error", "error": "no access"}, {"mode": "partial", "error": "one field failed"}):
         assert client.post("/_script", json={"service": "montecarlo", **script}).status_code == 201
-    query = "{ getAlerts { totalCount } }"
+    query = COUNT
     assert ask(client, query) == {"errors": [{"message": "no access"}], "data": None}
     partial = ask(client, query)
     assert partial["data"] == {"getAlerts": {"totalCount": 2}}
@@ -127,7 +128,9 @@ def test_a_lagging_answer_is_what_was_known_before() -> None:
     api.put([NODES[0]])
     clock.advance(10)
     api.put([NODES[0] | {"status": "FIXED"}])
-    body = json.dumps({"query": "{ getAlerts { edges { node { status } } } }"}).encode()
+    body = json.dumps(
+        {"query": f'{{ getAlerts(ids: ["{NODES[0]["id"]}"]) {{ edges {{ node {{ status }} }} }} }}'}
+    ).encode()
     for lag, status in ((0.0, "FIXED"), (5.0, None)):
         found = api.call(KEY, body, lag)["data"]["getAlerts"]["edges"]
         assert found == [{"node": {"status": status}}]
@@ -139,3 +142,7 @@ def test_a_lagging_answer_is_what_was_known_before() -> None:
 )
 def test_an_alert_that_cannot_be_is_refused(client: TestClient, alert: dict[str, Any]) -> None:
     assert client.post("/_montecarlo/alerts", json=[alert]).status_code == 400
+
+
+def test_a_question_without_ids_or_a_time_is_refused(client: TestClient) -> None:
+    assert "must be provided" in ask(client, "{ getAlerts { totalCount } }")["errors"][0]["message"]

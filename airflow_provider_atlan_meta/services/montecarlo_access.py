@@ -1,0 +1,28 @@
+"""Which connection asks Monte Carlo for a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from airflow_provider_atlan_meta.clients.montecarlo import has_api_credentials
+from airflow_provider_atlan_meta.core.connection import ConnectionInfo
+from airflow_provider_atlan_meta.core.errors import ConfigurationError
+from airflow_provider_atlan_meta.core.tenancy import tenant_conn_id
+
+# a connection by its id; None: nobody knows it
+FindConnection = Callable[[str], ConnectionInfo | None]
+
+
+def api_connection(tenant: str, find: FindConnection, default: str) -> ConnectionInfo:
+    """The tenant's own where it has credentials of the API, else the default.
+
+    :raises ConfigurationError: neither is there.
+    """
+    own_id = tenant_conn_id("montecarlo", tenant)
+    own = find(own_id)
+    if own is not None and has_api_credentials(own):
+        return own
+    shared = find(default)
+    if shared is None:
+        raise ConfigurationError(f"tenant {tenant}: neither {own_id!r} nor {default!r} has an API key")
+    return shared
