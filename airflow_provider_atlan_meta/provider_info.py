@@ -33,7 +33,7 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "connection-types": [_montecarlo(), _connect(), _atlas()],
+        "connection-types": [_montecarlo(), _connect(), _atlas(), _oauth2()],
         "hooks": [
             _modules(
                 "hooks.atlas",
@@ -193,6 +193,32 @@ def _atlas() -> dict[str, Any]:
             },
             **_atlas_names(),
             **_atlan_webhook(),
+        },
+    }
+
+
+def _oauth2() -> dict[str, Any]:
+    """Whose access tokens the producer takes."""
+    return {
+        "connection-type": "atlan_meta_oauth2",
+        "hook-name": "OAuth2 tokens (Atlan Meta)",
+        "hook-class-name": f"{_PACKAGE}.hooks.oauth2.OAuth2Hook",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "login", "password", "port", "extra"],
+            "relabeling": {"host": "Issuer"},
+            "placeholders": {
+                "host": "https://sso.example.com/realms/data",
+                "jwks_uri": "https://sso.example.com/realms/data/protocol/openid-connect/certs",
+            },
+        },
+        "conn-fields": {
+            "audience": _text("Audience", "What tokens for us carry in their claim aud."),
+            "jwks_uri": _text("Address of the keys", "The issuer's JWKS, over HTTPS."),
+            "tenant_claim": _text("Claim with the tenant", "Empty: tenant."),
+            "algorithms": _text("Algorithms", "Comma-separated; empty: RS256, PS256, ES256, EdDSA."),
+            "ca_file": _text(
+                "CA file", "Certificates the issuer's own is checked with; empty: those of the system."
+            ),
         },
     }
 

@@ -22,6 +22,7 @@ CASSANDRA = "atlan_meta_cassandra_default"
 ATLAS = "atlan_meta_atlas_default"
 SLACK = "atlan_meta_slack_default"
 WEBHOOK = "atlan_meta_webhook_default"
+OAUTH2 = "atlan_meta_oauth2_default"
 MONTECARLO = "atlan_meta_montecarlo_default"
 
 ConnectionLookup = Callable[[str], ConnectionInfo]

@@ -18,6 +18,8 @@ from airflow_provider_atlan_meta.config.connections import KAFKA, Connections
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
 from airflow_provider_atlan_meta.services.atlan_receiver import AtlanReceiver
+from airflow_provider_atlan_meta.services.bearer_tenants import BearerTenants
+from airflow_provider_atlan_meta.services.event_receiver import EventReceiver
 from airflow_provider_atlan_meta.services.http_server import HttpServer, listen, run_on_fast_loop
 from airflow_provider_atlan_meta.services.intake import Intake
 from airflow_provider_atlan_meta.services.logs import SecretMask, configure_logs, get_logger
@@ -146,8 +148,11 @@ def _receivers(intake: Intake, connections: Connections, mask: SecretMask) -> di
     def secrets_of(system: str) -> TenantSecrets:
         return TenantSecrets(connections.find, now=time.monotonic, on_secrets=mask.add, system=system)
 
+    montecarlo = secrets_of("montecarlo")
+    bearers = BearerTenants(connections.find, now=time.monotonic, on_secrets=mask.add)
     return {
-        "montecarlo": WebhookReceiver(intake, secrets_of("montecarlo")),
+        "montecarlo": WebhookReceiver(intake, montecarlo),
+        "events": EventReceiver(intake, bearers, montecarlo),
         "atlan": AtlanReceiver(intake, secrets_of("atlan")),
     }
 

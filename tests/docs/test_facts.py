@@ -73,12 +73,18 @@ def test_no_page_names_a_connection_that_does_not_exist(pages: list[Path]) -> No
 
 def refusals() -> set[tuple[int, str]]:
     """Status and body of every answer of the producer that does not depend on its request."""
-    from airflow_provider_atlan_meta.services import atlan_receiver, intake, webhook_receiver
+    from airflow_provider_atlan_meta.services import (
+        atlan_receiver,
+        bearer_tenants,
+        event_receiver,
+        intake,
+        webhook_receiver,
+    )
     from airflow_provider_atlan_meta.services.answers import Answer
 
     return {
         (value.status, value.body.decode())
-        for module in (intake, webhook_receiver, atlan_receiver)
+        for module in (intake, webhook_receiver, atlan_receiver, bearer_tenants, event_receiver)
         for value in vars(module).values()
         if isinstance(value, Answer) and value.status >= 300
     }
