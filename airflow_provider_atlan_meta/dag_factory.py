@@ -106,14 +106,14 @@ def build_dags(namespace: MutableMapping[str, Any], *, prefix: str, **overrides:
     :raises ConfigurationError: the prefix is reserved or a DAG id is taken: equal ids in two files replace
         one another at every parse, and Airflow does not say so.
     """
-    from airflow_provider_atlan_meta.reprocessing_dags import build_redrive_dag
+    from airflow_provider_atlan_meta.reprocessing_dags import build_redrive_dag, build_replay_dag
     from airflow_provider_atlan_meta.source_dags import build_poll_dag
 
     settings = Settings()
     if prefix.startswith(RESERVED_PREFIX) or prefix == settings.text("dag_prefix"):
         raise ConfigurationError(f"prefix {prefix!r} belongs to the DAGs of the package itself; take another")
     options = DagOptions.from_settings(settings, prefix=prefix, **overrides)
-    dags = [build_ingest_dag(options), build_redrive_dag(options)]
+    dags = [build_ingest_dag(options), build_replay_dag(options), build_redrive_dag(options)]
     if options.tenants or options.poll_tenants:
         dags.append(build_poll_dag(options))
     if options.changes_topic:

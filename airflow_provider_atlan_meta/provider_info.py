@@ -14,6 +14,7 @@ _OPERATORS = (
     "operators.poll",
     "operators.propagate",
     "operators.redrive",
+    "operators.replay",
 )
 
 

@@ -14,9 +14,40 @@ from airflow_provider_atlan_meta.dag_factory import (
     task_arguments,
 )
 from airflow_provider_atlan_meta.operators.redrive import RedriveOperator
+from airflow_provider_atlan_meta.operators.replay import MODES, ReplayOperator
 
 # nobody answers: the run ends, the dead letters wait on
 _ANSWER_WITHIN = timedelta(hours=24)
+
+
+def build_replay_dag(options: DagOptions) -> DAG:
+    """``<prefix>replay``: reads a range of the topic again, beside the live lanes."""
+    dag = DAG(
+        dag_id=f"{options.prefix}replay",
+        description=f"A range of {options.topic} read again; the live cursor stays where it is",
+        doc_md=_REPLAY_DOC.format(
+            topic=options.topic, kafka=options.kafka_conn_id, store=options.postgres_conn_id
+        ),
+        schedule=None,
+        max_active_runs=1,
+        dagrun_timeout=timedelta(hours=26),
+        params=_replay_params(),
+        **dag_arguments(options),
+    )
+    ReplayOperator(
+        task_id="replay",
+        dag=dag,
+        topic=options.topic,
+        kafka_conn_id=options.kafka_conn_id,
+        postgres_conn_id=options.postgres_conn_id,
+        since="{{ params['from'] or '' }}",
+        until="{{ params['to'] or '' }}",
+        mode="{{ params.mode }}",
+        notify="{{ params.notify }}",
+        tenants=options.tenants,
+        **task_arguments(options) | {"execution_timeout": timedelta(hours=24)},
+    )
+    return dag
 
 
 def build_redrive_dag(options: DagOptions) -> DAG:
@@ -38,7 +69,7 @@ def build_redrive_dag(options: DagOptions) -> DAG:
         **from_params(dag),
         **task_arguments(options),
     }
-    preview = RedriveOperator(task_id="preview", dag=dag, **work | {"dry_run": True, "skip_when_empty": True})
+    preview = RedriveOperator(task_id="preview", dag=dag, **work | {"dry_run": True})
     approve = ApprovalOperator(
         task_id="approve",
         dag=dag,
@@ -50,6 +81,29 @@ def build_redrive_dag(options: DagOptions) -> DAG:
     redrive = RedriveOperator(task_id="redrive", dag=dag, **work | {"execution_timeout": timedelta(hours=1)})
     preview >> approve >> redrive
     return dag
+
+
+def _replay_params() -> dict[str, Param]:
+    return {
+        "from": _moment("From", "Records that Kafka received since; empty: the oldest it keeps."),
+        "to": _moment("To", "Records that Kafka received before; empty: up to the cursor."),
+        "mode": Param(
+            MODES[0],
+            type="string",
+            enum=list(MODES),
+            title="Mode",
+            description="verify: store what is missing. reapply: derive again, too, and write what differs.",
+        ),
+        "notify": _notify(),
+    }
+
+
+def _moment(title: str, description: str) -> Param:
+    return Param(None, type=["null", "string"], format="date-time", title=title, description=description)
+
+
+def _notify() -> Param:
+    return Param(False, type="boolean", title="Notify", description="Subscribers hear of what changes.")
 
 
 def _redrive_params() -> dict[str, Param]:
@@ -75,14 +129,24 @@ def _redrive_params() -> dict[str, Param]:
             title="Reason",
             description="Why it will work now; it stands in the audit.",
         ),
-        "notify": Param(
-            False, type="boolean", title="Notify", description="Subscribers hear of what changes."
-        ),
+        "notify": _notify(),
         "dry_run": Param(
             False, type="boolean", title="Dry run", description="Ask and count only; nothing is stored."
         ),
     }
 
+
+_REPLAY_DOC = """\
+Reads records of `{topic}` (connection `{kafka}`) again and compares them with PostgreSQL (connection `{store}`).
+
+`verify` stores the events that are missing; what is stored stays as it is: no new row version, no change message.
+`reapply` also derives stored records again with today's code and mapping and writes what differs; this undoes
+changes made by hand. The live cursor neither moves nor is passed; a second run finds nothing to do.
+
+**Params**: `from`, `to` (times of receipt by Kafka), `mode`, `notify`: without it nobody hears of what changes.
+
+It may run beside the live lanes, be cleared and repeated. The same by hand: `atlan-meta replay`.
+"""
 
 _SUBJECT = (
     "Redrive {{ ti.xcom_pull(task_ids='preview')['redriven'] }} of "
@@ -92,7 +156,8 @@ _BODY = """\
 {% set found = ti.xcom_pull(task_ids='preview') %}
 {{ found['redriven'] }} can be read now, {{ found['rejected'] }} fail as before and stay.
 
-Subscribers {{ 'hear' if params.notify else 'do not hear' }} of what changes. Nothing newer is overwritten; a second run finds nothing to do.
+Subscribers {{ 'hear' if params.notify else 'do not hear' }} of what changes.
+Nothing newer is overwritten; a second run finds nothing to do.
 """
 
 _REDRIVE_DOC = """\

@@ -160,12 +160,12 @@ def shipped_dags() -> tuple[DAG, ...]:
     """As an installation without any setting builds them."""
     from airflow_provider_atlan_meta.config.settings import Settings
     from airflow_provider_atlan_meta.dag_factory import DagOptions, build_ingest_dag, build_propagate_dag
-    from airflow_provider_atlan_meta.reprocessing_dags import build_redrive_dag
+    from airflow_provider_atlan_meta.reprocessing_dags import build_redrive_dag, build_replay_dag
     from airflow_provider_atlan_meta.source_dags import build_poll_dag
 
     defaults = Settings({"AIRFLOW_CONFIG": os.devnull})
     options = DagOptions.from_settings(defaults)
-    builders = (build_ingest_dag, build_propagate_dag, build_poll_dag, build_redrive_dag)
+    builders = (build_ingest_dag, build_propagate_dag, build_poll_dag, build_replay_dag, build_redrive_dag)
     return tuple(build(options) for build in builders)
 
 
@@ -257,6 +257,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "params-ingest": lambda: _params("ingest"),
     "params-propagate": lambda: _params("propagate"),
     "params-poll": lambda: _params("poll"),
+    "params-replay": lambda: _params("replay"),
     "params-redrive": lambda: _params("redrive"),
     "destinations": _destinations,
 }

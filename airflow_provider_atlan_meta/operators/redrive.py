@@ -32,8 +32,8 @@ class RedriveOperator(BaseOperator):
     :param tenant: only those of this tenant; empty: of all, and those that nobody could read.
     :param reason: why, for the audit; needed unless it is a dry run.
     :param notify: subscribers hear of what changes; else nobody does.
-    :param dry_run: say what could be read now, store nothing.
-    :param skip_when_empty: no letter waits: the task is skipped, and with it what comes behind.
+    :param dry_run: say what could be read now, store nothing; where no letter waits the task is skipped, and with it
+        what comes behind.
     :param tenants: whom this set of DAGs serves; names the alert.
     """
 
@@ -58,7 +58,6 @@ class RedriveOperator(BaseOperator):
         reason: str = "",
         notify: bool | str = False,
         dry_run: bool | str = False,
-        skip_when_empty: bool = False,
         tenants: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
@@ -70,7 +69,6 @@ class RedriveOperator(BaseOperator):
         self.reason = reason
         self.notify = notify
         self.is_dry_run = dry_run  # BaseOperator has a method dry_run
-        self.skip_when_empty = skip_when_empty
         self.tenants = tenants
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -89,7 +87,7 @@ class RedriveOperator(BaseOperator):
             self.log.info("%d still fail: %s", number, reason)
         if not done.dry_run:
             task_try.resolve_alert()
-        if self.skip_when_empty and not done.letters:
+        elif not done.letters:
             raise AirflowSkipException("no dead letter waits")
         return done.to_dict()
 

@@ -39,7 +39,7 @@ def test_a_parse_imports_no_client_library(parsed: dict[str, Any]) -> None:
 
 def test_the_shipped_files_parse_and_are_found_where_they_are(parsed: dict[str, Any]) -> None:
     assert parsed["import_errors"] == {}
-    names = ("ingest", "poll", "propagate", "redrive")
+    names = ("ingest", "poll", "propagate", "redrive", "replay")
     assert set(parsed["files"]) == {f"atlan_meta_{name}" for name in names}
     for dag_id, file in parsed["files"].items():
         assert file.endswith(f"/dags/{dag_id}.py")
@@ -213,7 +213,7 @@ def test_a_stub_gets_its_own_dags() -> None:
         tenants=["acme"],
     )
 
-    assert set(namespace) == {"acme_ingest", "acme_redrive", "acme_propagate", "acme_poll"}
+    assert set(namespace) == {"acme_ingest", "acme_replay", "acme_redrive", "acme_propagate", "acme_poll"}
     assert namespace["acme_poll"].get_task("poll").topic == "acme.events.v1"
     assert namespace["acme_redrive"].get_task("redrive").topic == "acme.events.v1"
     waking = {name: namespace[name] for name in ("acme_ingest", "acme_propagate")}
@@ -226,7 +226,7 @@ def test_a_stub_without_a_changes_topic_and_tenants_gets_no_dag_for_them() -> No
 
     build_dags(namespace, prefix="acme_", changes_topic="")
 
-    assert list(namespace) == ["acme_ingest", "acme_redrive"]
+    assert list(namespace) == ["acme_ingest", "acme_replay", "acme_redrive"]
 
 
 @pytest.mark.parametrize("prefix", ["atlan_meta_", "atlan_meta_acme_"])

@@ -118,7 +118,7 @@ def test_where_no_letter_waits_nobody_is_asked(engine: Engine, resolved: list[st
     engine.answer = Redriven(dry_run=True)
 
     with pytest.raises(AirflowSkipException, match="no dead letter waits"):
-        run(operator(dry_run=True, skip_when_empty=True))
+        run(operator(dry_run=True))
 
 
 # ---- the DAG
@@ -129,7 +129,7 @@ def test_it_looks_asks_and_only_then_stores() -> None:
 
     assert [task.task_id for task in dag.topological_sort()] == ["preview", "approve", "redrive"]
     preview, redrive = dag.get_task("preview"), dag.get_task("redrive")
-    assert (preview.is_dry_run, preview.skip_when_empty) == (True, True)
+    assert preview.is_dry_run is True
     assert redrive.is_dry_run == "{{ params.dry_run }}"
     assert redrive.reason == "{{ params.reason }}"
     assert (redrive.topic, redrive.postgres_conn_id) == ("acme.events.v1", "p")
