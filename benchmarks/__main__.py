@@ -31,6 +31,7 @@ BENCHMARKS = {
     "B3": "b3_replay",
     "B4": "b4_micro_batch",
     "B8": "b8_cassandra",
+    "B9": "b9_atlas",
     "B11": "b11_webhook",
     "B12": "b12_growth",
     "B17": "b17_rules",

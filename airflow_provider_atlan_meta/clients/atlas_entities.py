@@ -72,6 +72,11 @@ class AtlasSink:
         self._has_types = False
 
     @property
+    def client(self) -> AtlasClient:
+        """The catalog it writes to."""
+        return self._client
+
+    @property
     def batch_size(self) -> int:
         """How many entities the next bulk takes."""
         return self._size.limit
