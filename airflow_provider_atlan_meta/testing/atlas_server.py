@@ -168,7 +168,7 @@ class FakeAtlas:
                 for pair in _attributes(call, "attr:"):
                     one = self.store.find(kind, *pair)
                     if one is not None:
-                        return {"entity": one, "referredEntities": {}}
+                        return {"entity": self.store.told(one), "referredEntities": {}}
                 raise Refused(
                     404, "ATLAS-404-00-009", f"Instance {kind} with unique attribute does not exist"
                 )

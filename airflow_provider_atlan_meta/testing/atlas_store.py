@@ -186,6 +186,19 @@ class AtlasStore:
                 return entity
         return None
 
+    def told(self, entity: Document) -> Document:
+        """With both ends of its relationships, each kept by the entity that was written with it."""
+        links = dict(entity["relationshipAttributes"])
+        for name, other in self.types.relationships(entity["typeName"]).items():
+            far = (
+                one["guid"]
+                for one in self.entities.values()
+                if one["status"] == "ACTIVE"
+                and entity["guid"] in one["relationshipAttributes"].get(other, ())
+            )
+            links.setdefault(name, sorted(far))
+        return entity | {"relationshipAttributes": links}
+
     def delete(self, kind: str, attribute: str, value: str) -> Document:
         found = self.find(kind, attribute, value)
         if found is None:

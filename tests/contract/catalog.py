@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -248,6 +250,38 @@ class CatalogContract:
         rows = [bench.table(f"many_{number}", revision=number) for number in range(120)]
         assert set(bench.write(*rows)) == {DONE}
         assert bench.sink.read_revisions([row.ref for row in rows]) == {row.ref: row.revision for row in rows}
+
+    def test_two_writers_of_one_entitys_links_both_end_with_everything_written(
+        self, bench: CatalogBench
+    ) -> None:
+        orders = bench.table()
+        bench.write(orders)
+        rows = [bench.incident(str(number), entities=[orders]) for number in range(40)]
+        failures: list[BaseException] = []
+
+        def write(left: list[StateRow]) -> None:
+            try:
+                with AtlasClient(bench.config) as client:
+                    sink = AtlasSink(client, read_rows=bench.read, write_seconds=60)
+                    deadline = time.monotonic() + 60
+                    while left:
+                        assert time.monotonic() < deadline
+                        landed = {one.ref: one.landing for one in sink.write(left)}
+                        assert set(landed.values()) <= {DONE, LATER}
+                        left = [row for row in left if landed[row.ref] is not DONE]
+            except BaseException as error:
+                failures.append(error)
+
+        writers = [threading.Thread(target=write, args=(rows[half::2],)) for half in range(2)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert failures == []
+        assert bench.sink.read_revisions([row.ref for row in rows]) == {row.ref: 1 for row in rows}
+        dataset = bench.dataset()
+        assert dataset is not None
+        assert len(dataset["relationshipAttributes"]["mcAlerts"]) == len(rows)
 
     def test_a_wrong_login_is_refused(self, bench: CatalogBench) -> None:
         with (
