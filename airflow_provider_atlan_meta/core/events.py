@@ -39,11 +39,20 @@ class EventHead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     id: Annotated[
         str, msgspec.Meta(description="event_id (UUID text): the same thing said again has the same")
     ]
-    source: Annotated[str, msgspec.Meta(description="The system that said it: montecarlo")]
+    source: Annotated[
+        str,
+        msgspec.Meta(
+            description="The system that said it: montecarlo, atlan, atlas, or a CloudEvent's own source"
+        ),
+    ]
     type: Annotated[str, msgspec.Meta(description="The sender's own word; 'unknown' when it said none")]
     subject: Annotated[
         str,
-        msgspec.Meta(max_length=MAX_SUBJECT, description="Incident id; 'event:<id>' where none is named"),
+        msgspec.Meta(
+            max_length=MAX_SUBJECT,
+            description="What it is about: an incident's id, an entity's qualified name or guid, a CloudEvent's own; "
+            "'event:<id>' where none is named",
+        ),
     ]
     tenant: Annotated[str, msgspec.Meta(description="Tenant of the credential that sent it")]
 
