@@ -23,6 +23,7 @@ from airflow_provider_atlan_meta.core.errors import (
     AtlanMetaError,
     ConfigurationError,
     LeaseLostError,
+    MappingMovedError,
     RejectedError,
     RowsMovedError,
     TerminalError,
@@ -120,6 +121,8 @@ def translate(error: psycopg.Error, what: str) -> AtlanMetaError:
     text = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
     if isinstance(error, errors.RaiseException) and error.diag.message_detail == "fenced":
         return LeaseLostError(f"{text}; nothing of this batch was written")
+    if isinstance(error, errors.RaiseException) and error.diag.message_detail == "mapping":
+        return MappingMovedError(f"{text}; nothing of this batch was written")
     for foreign, ours in _ERRORS:
         if isinstance(error, foreign):
             if ours is RejectedError:
@@ -148,7 +151,7 @@ update meta.dead_letter l set published_at = clock_timestamp()
    and l.sink = o.sink returning true"""
 _KNOWN = "select event_key, duplicate_of is not null from meta.known_events(%s, %s::uuid[])"
 _APPLY = (
-    f"select {{held}}meta.apply_batch({{lease}}, %s, {', '.join(['%s'] * len(EVENT_COLUMNS))},"
+    f"select meta.hold_mapping(%s), {{held}}meta.apply_batch({{lease}}, %s, {', '.join(['%s'] * len(EVENT_COLUMNS))},"
     " %s, %s::int[], %s, %s, %s::int[], %s, %s)"
 )
 _APPLY_LIVE = _APPLY.format(held="", lease="row(%s, %s, %s, %s, %s, %s, %s, %s)::meta.lease")
@@ -209,6 +212,8 @@ class PostgresStore(PostgresSession):
     server waits for this process.
     """
 
+    mapping_revision: int | None = None
+
     def read_incidents(self, keys: Sequence[IncidentKey]) -> dict[IncidentKey, IncidentState]:
         """The incidents that exist (or existed), read without a lock."""
         if not keys:
@@ -242,15 +247,17 @@ class PostgresStore(PostgresSession):
         :param held: of a replay: its changes are told to nobody.
         :raises LeaseLostError: the ledger says otherwise than ``commit``.
         :raises RowsMovedError: an incident was written since it was read; read and plan again.
+        :raises MappingMovedError: the mappings are not those any more that the plan was derived under.
         :raises RejectedError: a value of the batch; the caller finds which one by halving.
         """
         connection = self.connection
         arguments = _arguments(self.packers, plan, dead_letters)
+        mapping = self.mapping_revision
         try:
             if commit is None:
-                connection.execute(_APPLY_HELD if held else _APPLY_REPLAY, arguments)
+                connection.execute(_APPLY_HELD if held else _APPLY_REPLAY, (mapping, *arguments))
             else:
-                connection.execute(_APPLY_LIVE, (*commit, *arguments))
+                connection.execute(_APPLY_LIVE, (mapping, *commit, *arguments))
         except psycopg.Error as error:
             raise translate(error, "PostgreSQL") from error
 

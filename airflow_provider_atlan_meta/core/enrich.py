@@ -11,6 +11,7 @@ import msgspec
 from airflow_provider_atlan_meta.core import identity
 from airflow_provider_atlan_meta.core.errors import RejectedError
 from airflow_provider_atlan_meta.core.events import RECEIVED_AT, EventHead, MetadataEvent, decode_event
+from airflow_provider_atlan_meta.core.mapping import NO_MAPPINGS, Mappings
 from airflow_provider_atlan_meta.core.montecarlo import NAME, Webhook, parse_webhook, statement_of
 from airflow_provider_atlan_meta.core.montecarlo_api import (
     ALERT_TYPE,
@@ -32,9 +33,10 @@ _MAX_RECEIVED_AT_MS = 253_402_300_799_999
 _DATA = b',"data":'
 
 
-def enrich(record: LogRecord) -> EventRow:
+def enrich(record: LogRecord, mappings: Mappings = NO_MAPPINGS) -> EventRow:
     """The record as rows.
 
+    :param mappings: what its tables are called; where none says, they are provisional.
     :raises RejectedError: it is not an event, now or later; ``reason`` groups, ``detail`` says where.
     """
     _, offset, key, value, headers = record
@@ -57,12 +59,12 @@ def enrich(record: LogRecord) -> EventRow:
         said = body.payload
         if said is None or said.incident_id != subject:
             raise RejectedError("subject is not the webhook's incident")
-        statement, entities = statement_of(body, said, tenant, received_at)
+        statement, entities = statement_of(body, said, tenant, received_at, mappings)
     elif body is not None:
         if body.alert.id != subject:
             raise RejectedError("subject is not the alert's incident")
         occurred_at, seen = body.alert.updated_at, body.seen
-        statement, entities = answer_of(body.alert, tenant)
+        statement, entities = answer_of(body.alert, tenant, mappings)
     row = EventRow(
         offset, identity.event_key(event_id, received_ms), tenant, event_id, head.source, head.type, subject,
         occurred_at, received_at, payload, statement, entities, seen,

@@ -3,7 +3,8 @@
 AtlanMetaError
 ├── TransientError      the same call may work later: retry (Airflow: RETRY; services: back off)
 │   ├── LeaseLostError  somebody else owns the partition now: read the ledger and plan again
-│   └── RowsMovedError  a row was written since it was read: read and plan again
+│   ├── RowsMovedError  a row was written since it was read: read and plan again
+│   └── MappingMovedError  the mappings have changed since the batch was derived: derive again
 ├── RejectedError       this one record will never work: dead letter, the batch goes on
 └── TerminalError       no retry helps: stop (Airflow: FAIL)
     ├── ConfigurationError   wrong usage or settings: the command line answers 2
@@ -43,6 +44,10 @@ class LeaseLostError(TransientError):
 
 class RowsMovedError(TransientError):
     """Somebody wrote a row between our read and our write; nothing of the batch was written."""
+
+
+class MappingMovedError(TransientError):
+    """The batch was derived under mappings that have changed since; nothing of it was written."""
 
 
 class RejectedError(AtlanMetaError):

@@ -129,6 +129,7 @@ class Mappings:
         """:raises TemplateError: one of them cannot be used; the store leaves such out."""
         self.mappings = tuple(sorted(mappings, key=lambda one: one.name))
         self.revision = revision
+        self._hash = hash((revision, self.mappings))
         self._by_warehouse: dict[tuple[str, str], WarehouseMapping] = {}
         by_account: dict[tuple[str, str], list[tuple[str, WarehouseMapping]]] = {}
         for one in self.mappings:
@@ -152,7 +153,7 @@ class Mappings:
         return (self.revision, self.mappings) == (other.revision, other.mappings)
 
     def __hash__(self) -> int:
-        return hash((self.revision, self.mappings))
+        return self._hash
 
     def _resolve_mcon(self, tenant: str, text: str) -> Resolution:
         """The warehouse decides; one that has no rule of its own is found as a webhook's table is.
@@ -176,6 +177,9 @@ class Mappings:
         return Provisional(
             provisional_entity(tenant, account, group_id, table_name), "no mapping of its warehouse"
         )
+
+
+NO_MAPPINGS = Mappings()
 
 
 def _named(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from zlib import crc32
 
 import msgspec
@@ -17,6 +17,9 @@ from msgspec import UNSET, UnsetType
 
 from airflow_provider_atlan_meta.core import identity
 from airflow_provider_atlan_meta.core.rows import EntityRow, Statement
+
+if TYPE_CHECKING:
+    from airflow_provider_atlan_meta.core.mapping import Mappings
 
 NAME = "montecarlo"
 UNKNOWN_TYPE = "unknown"
@@ -84,11 +87,16 @@ def normalise_severity(severity: str | None) -> str | None:
 
 
 def statement_of(
-    webhook: Webhook, payload: _Payload, tenant: str, received_at: int
+    webhook: Webhook,
+    payload: _Payload,
+    tenant: str,
+    received_at: int,
+    mappings: Mappings | None = None,
 ) -> tuple[Statement, tuple[EntityRow, ...]]:
     """What the webhook says of its incident, and the entities it names.
 
     :param received_at: microseconds; stands for the times the webhook does not carry.
+    :param mappings: what its tables are called; None: they are provisional.
     """
     items = payload.event_list
     entities: tuple[EntityRow, ...] = ()
@@ -97,7 +105,7 @@ def statement_of(
         account = webhook.account.id if webhook.account is not None else ""
         names = (items[0].table_name,) if len(items) == 1 else tuple([item.table_name for item in items])
         find = _tables if len(items) <= _CACHED_TABLES else _tables.__wrapped__
-        entities, entity_ids = find(tenant, account, payload.group_id, names)
+        entities, entity_ids = find(mappings, tenant, account, payload.group_id, names)
     elif items is not UNSET:
         entity_ids = ()
     status = payload.alert_feedback
@@ -125,15 +133,21 @@ def statement_of(
 
 @lru_cache(maxsize=2048)
 def _tables(
-    tenant: str, account: str, group_id: str | None, names: tuple[str | None, ...]
+    mappings: Mappings | None,
+    tenant: str,
+    account: str,
+    group_id: str | None,
+    names: tuple[str | None, ...],
 ) -> tuple[tuple[EntityRow, ...], tuple[bytes, ...]]:
     """The entities named, each once, and their ids in order. Cached: an incident names its tables every time."""
-    entities = [
-        provisional_entity(tenant, account, group_id, name)
-        for name in dict.fromkeys(names)
-        if name is not None
-    ]
-    return tuple(entities), tuple(sorted([entity.entity_id for entity in entities]))
+    named = [name for name in dict.fromkeys(names) if name is not None]
+    if mappings is None:
+        found = [provisional_entity(tenant, account, group_id, name) for name in named]
+    else:
+        found = [mappings.resolve(tenant, account, group_id, name).entity for name in named]
+    # two names may be one table where the warehouse folds them
+    entities = {entity.entity_id: entity for entity in found}
+    return tuple(entities.values()), tuple(sorted(entities))
 
 
 def _title(
@@ -153,7 +167,9 @@ def _title(
         return UNSET
     words = webhook.type.replace("_", " ")
     if entities:
-        words = f"{words} on {payload.group_id or ''}.{entities[0].name}"
+        # as the webhook names it, whatever it is called
+        name = next(item.table_name for item in items if item.table_name is not None)
+        words = f"{words} on {payload.group_id or ''}.{name}"
     return words[:MAX_TITLE]
 
 

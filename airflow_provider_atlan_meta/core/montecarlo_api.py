@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from airflow_provider_atlan_meta.core.errors import RejectedError, TerminalError, TransientError
-from airflow_provider_atlan_meta.core.mapping import Mappings
+from airflow_provider_atlan_meta.core.mapping import NO_MAPPINGS, Mappings
 from airflow_provider_atlan_meta.core.montecarlo import (
     MAX_TITLE,
     NAME,
@@ -119,9 +119,6 @@ class AlertSource(Protocol):
         :raises TerminalError: it can never answer like this: key, role or query.
         """
         ...
-
-
-NO_MAPPINGS = Mappings()
 
 
 class _Owner(msgspec.Struct, gc=False, rename="camel"):

@@ -132,7 +132,13 @@ class Ledger(Protocol):
 
 
 class EventStore(Protocol):
-    """Events, incidents and entities, written together with the cursor."""
+    """Events, incidents and entities, written together with the cursor.
+
+    :ivar mapping_revision: of the mappings that what it applies was derived under: it applies nothing under another,
+        but raises MappingMovedError. None: derived under none, nothing is checked.
+    """
+
+    mapping_revision: int | None
 
     def read_incidents(self, keys: Sequence[IncidentKey]) -> dict[IncidentKey, IncidentState]: ...
 

@@ -7,7 +7,12 @@ from typing import NamedTuple
 
 from airflow_provider_atlan_meta.core import identity
 from airflow_provider_atlan_meta.core.enrich import enrich
-from airflow_provider_atlan_meta.core.errors import RejectedError, RowsMovedError, TransientError
+from airflow_provider_atlan_meta.core.errors import (
+    MappingMovedError,
+    RejectedError,
+    RowsMovedError,
+    TransientError,
+)
 from airflow_provider_atlan_meta.core.merging import BatchPlan, incident_keys, plan_batch
 from airflow_provider_atlan_meta.core.ports import Commit, EventStore, Lease, LogIdentity
 from airflow_provider_atlan_meta.core.rows import DeadLetter, EventRow, LogRecord
@@ -35,6 +40,7 @@ class BatchWriter:
     """Writes record batches of leased partitions. A call is one transaction, unless a poisoned value halves it.
 
     :param lease_seconds: every commit extends the lease by this much.
+    :param refresh: the mappings that ``decode`` derives under have changed: it derives under the new ones from now on.
     :param told: hears of every event that was committed, with its partition.
     """
 
@@ -45,12 +51,14 @@ class BatchWriter:
         sink: str,
         lease_seconds: float,
         decode: Callable[[LogRecord], EventRow] = enrich,
+        refresh: Callable[[], None] = lambda: None,
         told: Callable[[EventRow, int], None] | None = None,
     ) -> None:
         self._store = store
         self._sink = sink
         self._lease_seconds = lease_seconds
         self._decode = decode
+        self._refresh = refresh
         self._told = told
 
     def write(self, log: LogIdentity, lease: Lease, records: Sequence[LogRecord], end: int) -> Written:
@@ -60,6 +68,19 @@ class BatchWriter:
         :raises LeaseLostError: the partition is somebody else's now.
         :raises TransientError: the store did not answer; whether the batch is in is for the ledger to say.
         """
+        for _ in range(_MAX_PLANS):
+            try:
+                return self._derive_and_write(log, lease, records, end)
+            except MappingMovedError:
+                self._refresh()
+        raise TransientError(
+            f"{log.topic}/{lease.partition} at {lease.next_offset}: somebody keeps changing the mappings; nothing of "
+            "the batch was written"
+        )
+
+    def _derive_and_write(
+        self, log: LogIdentity, lease: Lease, records: Sequence[LogRecord], end: int
+    ) -> Written:
         events, letters = self._sort_out(records)
         try:
             return self._apply(log, lease, events, letters, end)

@@ -22,6 +22,7 @@ from airflow_provider_atlan_meta.core.ports import (
 )
 from airflow_provider_atlan_meta.core.rows import EventRow, LogRecord
 from airflow_provider_atlan_meta.pipeline.batches import BatchWriter
+from airflow_provider_atlan_meta.pipeline.derivation import UNMAPPED, Deriving
 from airflow_provider_atlan_meta.pipeline.leases import (
     TAKEN_OVER,
     Bounds,
@@ -101,6 +102,7 @@ class _Run:
 class Ingest:
     """One owner's work on one topic. Not thread-safe; one call of ``drain`` or ``follow`` at a time.
 
+    :param derivation: what records are; without one every table is provisional.
     :param clock: monotonic seconds.
     """
 
@@ -113,6 +115,7 @@ class Ingest:
         owner: LeaseOwner,
         policy: IngestPolicy,
         listener: Listener | None = None,
+        derivation: Deriving = UNMAPPED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
@@ -123,7 +126,12 @@ class Ingest:
         self._listener = listener or Listener()
         self._clock = clock
         self._writer = BatchWriter(
-            store, sink=SINK, lease_seconds=policy.lease_seconds, told=self._listener.event
+            store,
+            sink=SINK,
+            lease_seconds=policy.lease_seconds,
+            decode=derivation.derive,
+            refresh=derivation.refresh,
+            told=self._listener.event,
         )
         self._leases: dict[int, Lease] = {}
         self._renewed_at = 0.0

@@ -11,7 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from airflow_provider_atlan_meta.core.enrich import enrich
-from airflow_provider_atlan_meta.core.errors import RejectedError, RowsMovedError, TransientError
+from airflow_provider_atlan_meta.core.errors import (
+    MappingMovedError,
+    RejectedError,
+    RowsMovedError,
+    TransientError,
+)
 from airflow_provider_atlan_meta.core.merging import BatchPlan, incident_keys, plan_replay
 from airflow_provider_atlan_meta.core.ports import EventStore, RecordLog
 from airflow_provider_atlan_meta.core.rows import EventRow, LogRecord
@@ -48,6 +53,7 @@ class ReplayWriter:
     """Writes batches that were most likely written before. Each batch is one transaction, or none.
 
     :param notify: subscribers hear of what changes; else its changes are held.
+    :param refresh: the mappings that ``decode`` derives under have changed: it derives under the new ones from now on.
     """
 
     def __init__(
@@ -56,13 +62,23 @@ class ReplayWriter:
         *,
         notify: bool = False,
         decode: Callable[[LogRecord], EventRow] = enrich,
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._notify = notify
         self._decode = decode
+        self._refresh = refresh
 
     def write(self, records: Sequence[LogRecord], *, reapply: bool) -> Replayed:
         """:param records: of one partition, in offset order."""
+        for _ in range(_MAX_PLANS):
+            try:
+                return self._derive_and_write(records, reapply=reapply)
+            except MappingMovedError:
+                self._refresh()
+        raise TransientError("somebody keeps changing the mappings; nothing of this batch was written")
+
+    def _derive_and_write(self, records: Sequence[LogRecord], *, reapply: bool) -> Replayed:
         events: list[EventRow] = []
         for record in records:
             try:

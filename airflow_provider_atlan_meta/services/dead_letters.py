@@ -16,6 +16,7 @@ from airflow_provider_atlan_meta.core.dead_letters import (
 )
 from airflow_provider_atlan_meta.pipeline.redrive import Redrive, Redriven
 from airflow_provider_atlan_meta.pipeline.replay import ReplayWriter
+from airflow_provider_atlan_meta.services.mappings import derivation
 
 
 def letter_groups(postgres: ConnectionInfo, query: LetterQuery) -> list[LetterGroup]:
@@ -48,8 +49,11 @@ def redrive_once(
         closing(_letters(postgres)) as letters,
         closing(PostgresStore(config, application_name="atlan-meta redrive")) as store,
     ):
-        writer = ReplayWriter(store, notify=notify)
-        redrive = Redrive(letters=letters, writer=writer, report=report or (lambda _: None))
+        mapped = derivation(store, config)
+        writer = ReplayWriter(store, notify=notify, decode=mapped.derive, refresh=mapped.refresh)
+        redrive = Redrive(
+            letters=letters, writer=writer, decode=mapped.derive, report=report or (lambda _: None)
+        )
         return redrive.run(query, note, dry_run=dry_run)
 
 

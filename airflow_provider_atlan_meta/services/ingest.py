@@ -23,6 +23,7 @@ from airflow_provider_atlan_meta.pipeline.dead_letters import publish_dead_lette
 from airflow_provider_atlan_meta.pipeline.ingest import SINK, DrainLimits, Ingest, IngestPolicy, Listener
 from airflow_provider_atlan_meta.pipeline.outcomes import IngestOutcome, PartitionRange
 from airflow_provider_atlan_meta.services.following import FollowingService, OnTrouble
+from airflow_provider_atlan_meta.services.mappings import derivation
 
 __all__ = [
     "IngestOutcome",
@@ -184,7 +185,13 @@ class _Lane:
             listener = _DeadLetters(listener, store, self.kafka, self.dead_letter_topic).listener()
         try:
             yield Ingest(
-                log=log, ledger=ledger, store=store, owner=self.owner, policy=self.policy, listener=listener
+                log=log,
+                ledger=ledger,
+                store=store,
+                owner=self.owner,
+                policy=self.policy,
+                listener=listener,
+                derivation=derivation(store, self.postgres),
             )
         finally:
             log.close()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_atlan_meta.clients.postgres import PostgresConfig
+from airflow_provider_atlan_meta.clients.postgres import PostgresConfig, PostgresStore
 from airflow_provider_atlan_meta.clients.postgres_mappings import PostgresMappings
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
-from airflow_provider_atlan_meta.core.mapping import WarehouseMapping
+from airflow_provider_atlan_meta.core.mapping import Mappings, WarehouseMapping
 from airflow_provider_atlan_meta.core.stored_mappings import (
     AppliedMappings,
     LoadedMappings,
     StoredMapping,
     problem_of,
 )
+from airflow_provider_atlan_meta.pipeline.derivation import Derivation
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,18 @@ def list_mappings(reader: ConnectionInfo) -> list[ListedMapping]:
 
 def load_mappings(postgres: ConnectionInfo) -> LoadedMappings:
     return _store(postgres).load()
+
+
+def derivation(store: PostgresStore, config: PostgresConfig) -> Derivation:
+    """For whoever writes through ``store``, as role meta_ingest."""
+
+    def load() -> Mappings:
+        found = PostgresMappings(config).load()
+        for name, problem in found.unusable.items():
+            _log.warning("mapping %s cannot be used, its tables are provisional: %s", name, problem)
+        return found.mappings
+
+    return Derivation(store, load)
 
 
 def _store(postgres: ConnectionInfo) -> PostgresMappings:

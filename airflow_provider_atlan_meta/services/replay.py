@@ -15,6 +15,7 @@ from airflow_provider_atlan_meta.core.errors import ConfigurationError
 from airflow_provider_atlan_meta.core.ports import LeaseOwner, LogIdentity
 from airflow_provider_atlan_meta.pipeline.ingest import SINK
 from airflow_provider_atlan_meta.pipeline.replay import Mode, Replay, Replayed, ReplayWriter
+from airflow_provider_atlan_meta.services.mappings import derivation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,9 @@ def replay_once(
 
     :param report: hears of the sums so far, after every batch.
     """
-    store = PostgresStore(PostgresConfig.from_connection(postgres), application_name=application_name(owner))
+    config = PostgresConfig.from_connection(postgres)
+    store = PostgresStore(config, application_name=application_name(owner))
+    mapped = derivation(store, config)
     log = KafkaLog(KafkaConfig.from_connection(kafka), request.topic, to_end=True)
     try:
         ledger = PostgresLedger(store, owner, sink=SINK, lease_seconds=0.0)
@@ -58,7 +61,7 @@ def replay_once(
         ranges = _ranges(log, identity, ledger.look(identity)[0], request)
         replay = Replay(
             log=log,
-            writer=ReplayWriter(store, notify=request.notify),
+            writer=ReplayWriter(store, notify=request.notify, decode=mapped.derive, refresh=mapped.refresh),
             batch_records=request.batch_records,
             report=report or (lambda _: None),
         )

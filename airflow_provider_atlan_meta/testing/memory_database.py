@@ -105,6 +105,7 @@ class MemoryDatabase:
 
     :ivar refuses: an event for which this is true cannot be stored: RejectedError for its whole batch.
     :ivar is_up: False: every call raises TransientError and does nothing.
+    :ivar mapping_revision: of the mappings; a store that was told of another one writes nothing.
     :ivar commits: every commit that moved a cursor, in order.
     """
 
@@ -113,6 +114,7 @@ class MemoryDatabase:
         self.ledger: dict[LedgerKey, LedgerRow] = {}
         self.tables = Tables()
         self.deliveries = DeliveryTables()
+        self.mapping_revision = 0
         # by sink
         self.projections: dict[str, dict[RowRef, ProjectionRow]] = {}
         self.commits: list[Commit] = []

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 
-from airflow_provider_atlan_meta.core.errors import TransientError
+from airflow_provider_atlan_meta.core.errors import MappingMovedError, TransientError
 from airflow_provider_atlan_meta.core.merging import BatchPlan, IncidentKey, IncidentState
 from airflow_provider_atlan_meta.core.ports import Commit, StoredDeadLetter
 from airflow_provider_atlan_meta.core.rows import DeadLetter
@@ -38,6 +38,7 @@ class MemoryStore:
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
         self._answers: deque[Answer] = deque()
+        self.mapping_revision: int | None = None
         self.is_closed = False
 
     def answer_next(self, *answers: Answer) -> None:
@@ -73,6 +74,8 @@ class MemoryStore:
         held: bool = False,
     ) -> None:
         self._database.check_up()
+        if self.mapping_revision not in (None, self._database.mapping_revision):
+            raise MappingMovedError("the mappings have changed; nothing of this batch was written")
         answer = self._answers.popleft() if self._answers else Answer.NORMAL
         letters = tuple(dead_letters)
         if answer is Answer.LATE:

@@ -21,9 +21,11 @@ create table meta.mapping_version (
 );
 insert into meta.mapping_version (version) values (0);
 
+-- Behind every batch that is being written: an advisory lock, because it is fair, and share locks on a row are not.
 create function meta.count_mapping_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  perform pg_advisory_xact_lock(hashtext('meta.mapping'));
   update meta.mapping_version set version = version + 1;
   return null;
 end $$;
@@ -37,11 +39,15 @@ create policy ingest on meta.mapping for select to meta_ingest using (true);
 create policy consumer on meta.mapping to meta_consumer using (true) with check (true);
 
 -- Called before anything is written that was derived from the mappings: until the transaction ends nobody changes them.
--- P0001 with detail 'mapping': they are not those any more; derive again.
+-- P0001 with detail 'mapping': they are not those any more; derive again. Null: derived from none, nothing is checked.
 create function meta.hold_mapping(p_version bigint) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  perform from meta.mapping_version where version = p_version for share;
+  if p_version is null then
+    return;
+  end if;
+  perform pg_advisory_xact_lock_shared(hashtext('meta.mapping'));
+  perform from meta.mapping_version where version = p_version;
   if not found then
     raise exception 'the mappings have changed since version %', p_version using detail = 'mapping';
   end if;

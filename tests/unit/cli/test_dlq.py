@@ -10,9 +10,10 @@ import pytest
 from airflow_provider_atlan_meta.cli import main
 from airflow_provider_atlan_meta.core.dead_letters import LetterQuery
 from airflow_provider_atlan_meta.pipeline.ingest import DrainLimits
-from airflow_provider_atlan_meta.services import dead_letters
+from airflow_provider_atlan_meta.services import dead_letters, mappings
 from airflow_provider_atlan_meta.testing.memory import MemoryLane, MemoryStore
 from airflow_provider_atlan_meta.testing.memory_dead_letters import MemoryDeadLetters
+from airflow_provider_atlan_meta.testing.memory_mappings import MemoryMappings
 from airflow_provider_atlan_meta.testing.records import webhook_record
 
 Capture = pytest.CaptureFixture[str]
@@ -39,6 +40,7 @@ def letters(lane: MemoryLane, monkeypatch: pytest.MonkeyPatch) -> MemoryDeadLett
     letters = Closable(lane.database)
     monkeypatch.setattr(dead_letters, "PostgresDeadLetters", lambda *_, **__: letters)
     monkeypatch.setattr(dead_letters, "PostgresStore", lambda *_, **__: MemoryStore(lane.database))
+    monkeypatch.setattr(mappings, "PostgresMappings", lambda _: MemoryMappings())
     monkeypatch.setenv("AIRFLOW_CONN_ATLAN_META_POSTGRES_DEFAULT", "postgres://u:p@127.0.0.1:1/db")
     return letters
 

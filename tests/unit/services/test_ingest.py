@@ -18,7 +18,7 @@ from airflow_provider_atlan_meta.core.errors import (
 )
 from airflow_provider_atlan_meta.core.ports import LeaseOwner
 from airflow_provider_atlan_meta.pipeline.outcomes import PartitionRange
-from airflow_provider_atlan_meta.services import ingest
+from airflow_provider_atlan_meta.services import ingest, mappings
 from airflow_provider_atlan_meta.services.ingest import (
     IngestRequest,
     IngestService,
@@ -27,6 +27,7 @@ from airflow_provider_atlan_meta.services.ingest import (
     service_owner,
 )
 from airflow_provider_atlan_meta.testing.memory import MemoryLane, MemoryLedger, MemoryLog, MemoryStore
+from airflow_provider_atlan_meta.testing.memory_mappings import MemoryMappings
 from airflow_provider_atlan_meta.testing.records import webhook_record
 
 KAFKA = ConnectionInfo(conn_id="k", conn_type="kafka", extra={"bootstrap.servers": "127.0.0.1:1"})
@@ -46,6 +47,7 @@ class Wiring:
         monkeypatch.setattr(ingest, "KafkaLog", self._log)
         monkeypatch.setattr(ingest, "PostgresStore", self._store)
         monkeypatch.setattr(ingest, "PostgresLedger", self._ledger)
+        monkeypatch.setattr(mappings, "PostgresMappings", lambda _: MemoryMappings())
         monkeypatch.setattr(ingest, "publish_dead_letters", self._publish)
 
     def _log(self, config: object, topic: str, *, to_end: bool) -> MemoryLog:
