@@ -28,6 +28,7 @@ from airflow_provider_atlan_meta.hooks.connect import ConnectHook
 from airflow_provider_atlan_meta.hooks.connections import connection_info, info_of
 from airflow_provider_atlan_meta.hooks.kafka import KafkaHook
 from airflow_provider_atlan_meta.hooks.montecarlo import MonteCarloHook
+from airflow_provider_atlan_meta.hooks.oauth2 import OAuth2Hook
 from airflow_provider_atlan_meta.provider_info import get_provider_info
 
 PACKAGE = "airflow-provider-atlan-meta"
@@ -75,7 +76,7 @@ def test_every_setting_is_in_the_config_section() -> None:
     assert list(options) == [setting.name for setting in SETTINGS]
 
 
-@pytest.mark.parametrize("kind", [MonteCarloHook, ConnectHook])
+@pytest.mark.parametrize("kind", [MonteCarloHook, ConnectHook, OAuth2Hook])
 def test_airflow_lists_the_provider_with_its_connection_types(kind: Any) -> None:
     managers: list[Any] = [ProvidersManager, ProvidersManagerTaskRuntime]
     known, runtime = (manager() for manager in managers)
@@ -281,3 +282,22 @@ def test_the_connection_test_of_connect_says_what_is_wrong(monkeypatch: pytest.M
     assert [ok for ok, _ in answers] == [False, False]
     assert "no answer" in answers[0][1]
     assert "needs a host" in answers[1][1]
+
+
+def test_the_connection_test_of_access_tokens_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {"audience": "atlan-meta", "jwks_uri": "http://127.0.0.1:1/certs"}
+    said = {
+        "away": {"host": "https://sso.example.com", "extra": whole},
+        "bare": {"host": "https://sso.example.com"},
+        "plain": {"host": "https://sso.example.com", "extra": {**whole, "jwks_uri": "http://sso/certs"}},
+    }
+    for conn_id, fields in said.items():
+        connection = {"conn_type": "atlan_meta_oauth2", **fields}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+
+    answers = {conn_id: OAuth2Hook(conn_id).test_connection() for conn_id in said}
+
+    assert not any(ok for ok, _ in answers.values())
+    assert "ConnectError" in answers["away"][1]
+    assert "needs audience, jwks_uri" in answers["bare"][1]
+    assert "must be https" in answers["plain"][1]
