@@ -31,7 +31,7 @@ from airflow_provider_atlan_meta.core.atlas import (
     revision_of,
     temporary_guid,
 )
-from airflow_provider_atlan_meta.core.atlas_errors import Fault, Verdict
+from airflow_provider_atlan_meta.core.atlas_errors import Fault, Verdict, classify
 from airflow_provider_atlan_meta.core.errors import TransientError
 from airflow_provider_atlan_meta.core.stores import Landed, Landing, RowRef, StateRow
 
@@ -43,6 +43,10 @@ _FAILURES_IN_A_ROW = 10
 # of a query: servers take a little over 16,000 characters of a request's head
 _QUERY_CHARS = 6000
 _SHRINKING = (Fault.TOO_LARGE, Fault.LOCKED, Fault.INTERNAL, Fault.AWAY)
+_REMEMBERED = 100_000
+# A row that is referred to is on its way more often than not.
+_MISSING = classify(404, "ATLAS-404-00-00A")
+_MISSING_SECONDS = 2.0
 _NOT_TRIED = "the catalog was not asked: it was slow"
 
 
@@ -69,6 +73,7 @@ class AtlasSink:
         self._write_seconds = write_seconds
         self._clock = clock
         self._size = BatchSize(client.config.dialect)
+        self._present = _Present()
         self._has_types = False
 
     @property
@@ -94,13 +99,14 @@ class AtlasSink:
             self._has_types = True
         latest = newest(rows)
         entities = self.entities(latest)
-        run = _Run(self._client, self._size, lambda: self._clock() < ends_at)
+        run = _Run(self._client, self._size, self._present, lambda: self._clock() < ends_at)
         landed = {
             row.ref: Landed(row.ref, row.revision, Landing.DONE, "the catalog has no place for it")
             for row in latest
             if row.ref not in entities
         }
-        run.write(list(entities.values()))
+        # what is referred to comes first
+        run.write(sorted(entities.values(), key=lambda entity: bool(entity.links)))
         landed |= run.landed
         # an older revision beside a newer one is done by it
         return [landed[row.ref]._replace(revision=row.revision) for row in rows]
@@ -130,10 +136,28 @@ class AtlasSink:
         return {ref: revision for ref, revision in revisions if revision is not None}
 
 
+class _Present:
+    """Entities that the catalog had when it was last looked; bounded."""
+
+    def __init__(self) -> None:
+        self.targets: set[Target] = set()
+
+    def add(self, targets: Iterable[Target]) -> None:
+        if len(self.targets) > _REMEMBERED:
+            self.forget()
+        self.targets.update(targets)
+
+    def forget(self) -> None:
+        self.targets.clear()
+
+
 class _Run:
     """One call of ``write``. :param may_go_on: whether there is time for another request."""
 
-    def __init__(self, client: AtlasClient, size: BatchSize, may_go_on: Callable[[], bool]) -> None:
+    def __init__(
+        self, client: AtlasClient, size: BatchSize, present: _Present, may_go_on: Callable[[], bool]
+    ) -> None:
+        self._present = present
         self.landed: dict[RowRef, Landed] = {}
         self._client = client
         self._dialect = client.config.dialect
@@ -165,27 +189,51 @@ class _Run:
             raise self._stopped
 
     def _send(self, chunk: list[CatalogEntity]) -> list[list[CatalogEntity]]:
-        """One request. :return: what is to be sent instead of it."""
+        """One request, and what must be read before it. :return: what is to be sent instead of it."""
         try:
-            answer = self._upsert(chunk) if chunk[0].attributes is not None else self._delete(chunk[0])
+            chunk = self._linkable(chunk)
+            custom = self._custom_attributes(chunk)
+        except TransientError as error:
+            self._away(chunk, error)
+            return []
+        if not chunk:
+            return []
+        try:
+            is_upsert = chunk[0].attributes is not None
+            answer = self._upsert(chunk, custom) if is_upsert else self._delete(chunk[0])
         except UnansweredError as error:
             self._size.shrink()
             self._land(chunk, Landing.UNKNOWN, "the catalog did not answer")
             self._stopped = error
             return []
         except TransientError as error:
-            self._stopped = error
-            self._land(chunk, Landing.LATER, str(error), error.retry_after)
+            self._away(chunk, error)
             return []
         if answer.verdict is None:
             self._done(chunk, answer.document)
             return []
         return self._refused(chunk, answer, answer.verdict)
 
-    def _upsert(self, chunk: Sequence[CatalogEntity]) -> Answer:
-        foreign = [entity.target for entity in chunk if is_foreign(entity.target, self._dialect)]
+    def _linkable(self, chunk: list[CatalogEntity]) -> list[CatalogEntity]:
+        """Those whose links the catalog has, as far as is known; the others wait. A bulk with one that is missing
+        would be refused as a whole, and in a backlog many are.
+        """
+        within = {entity.target for entity in chunk}
+        links = {link for entity in chunk for link in entity.links}
+        self._present.add(_documents(self._client, sorted(links - within - self._present.targets)))
+        known = within | self._present.targets
+        waiting = [entity for entity in chunk if not known.issuperset(entity.links)]
+        self._land(waiting, Landing.LATER, _MISSING.reason, _MISSING_SECONDS)
+        return [entity for entity in chunk if known.issuperset(entity.links)]
+
+    def _custom_attributes(self, chunk: Sequence[CatalogEntity]) -> dict[Target, dict[str, str]]:
+        """Of foreign entities: a write replaces them."""
+        told = [entity.target for entity in chunk if entity.attributes is not None]
+        foreign = [target for target in told if is_foreign(target, self._dialect)]
         known = _documents(self._client, foreign)
-        custom = {target: document.get("customAttributes") or {} for target, document in known.items()}
+        return {target: document.get("customAttributes") or {} for target, document in known.items()}
+
+    def _upsert(self, chunk: Sequence[CatalogEntity], custom: Mapping[Target, Mapping[str, str]]) -> Answer:
         body = bulk_body(chunk, self._dialect, custom)
         return self._client.send(
             "POST", "/entity/bulk", query=list(self._dialect.bulk_query.items()), body=body
@@ -202,6 +250,10 @@ class _Run:
         self._failures = 0
         if len(chunk) == self._size.limit:
             self._size.succeed()
+        if chunk[0].attributes is None:
+            self._present.forget()
+        else:
+            self._present.add(entity.target for entity in chunk)
         guids = (document or {}).get("guidAssignments") or {}
         for at, entity in enumerate(chunk):
             guid = str(guids.get(temporary_guid(at)) or "")
@@ -220,11 +272,20 @@ class _Run:
             self._stopped = TransientError(verdict.reason, retry_after=answer.retry_after)
             self._land(chunk, Landing.LATER, verdict.reason, answer.retry_after)
             return []
+        if fault is Fault.MISSING:
+            # what was taken for there is not
+            self._present.forget()
         if len(chunk) > 1:
             half = len(chunk) // 2
             return [chunk[:half], chunk[half:]]
-        self._land(chunk, verdict.landing, verdict.reason, answer.retry_after)
+        after = _MISSING_SECONDS if fault is Fault.MISSING else answer.retry_after
+        self._land(chunk, verdict.landing, verdict.reason, after)
         return []
+
+    def _away(self, chunk: Sequence[CatalogEntity], error: TransientError) -> None:
+        """Nothing of the chunk was written."""
+        self._stopped = error
+        self._land(chunk, Landing.LATER, str(error), error.retry_after)
 
     def _land(
         self,

@@ -127,6 +127,26 @@ def test_an_incident_whose_entity_is_not_in_the_catalog_waits_and_the_rest_goes_
     assert landed[1].reason == "ATLAS-404-00-00A: an entity it refers to is not in the catalog yet"
 
 
+def test_a_backlog_without_its_entities_costs_few_calls_and_waits_briefly(bench: Bench) -> None:
+    absent = tables(40)
+    bench.rows |= {row.ref: row for row in absent}
+    bench.write(table(999))
+    bench.fake.calls.clear()
+    landed = bench.write(*(incident(number, entities=[row]) for number, row in enumerate(absent)))
+    assert {(one.landing, one.retry_after) for one in landed} == {(LATER, 2.0)}
+    assert len(bench.fake.calls) <= 2
+    assert set(bench.landings(*(incident(n, entities=[row]) for n, row in enumerate(absent)), *absent)) == {
+        DONE
+    }
+
+
+def test_an_entity_that_somebody_else_deleted_is_noticed(bench: Bench) -> None:
+    bench.write(table(), incident(1, entities=[table()]))
+    bench.fake.store.delete("mc_dataset", "qualifiedName", "db.sales.orders_1@prod@acme")
+    assert bench.landings(incident(2, entities=[table()]), incident(3)) == [LATER, DONE]
+    assert bench.landings(table(revision=2), incident(2, entities=[table()])) == [DONE, DONE]
+
+
 def test_the_same_rows_again_change_nothing(bench: Bench) -> None:
     rows = [table(), incident(entities=[table()], opened_at=datetime(2026, 11, 25, tzinfo=UTC))]
     bench.write(*rows)
