@@ -61,7 +61,7 @@ SETTINGS: tuple[Setting, ...] = (
         "producer_max_in_flight",
         "integer",
         "1000",
-        "Webhooks the producer holds at once; above it callers are told 429 with Retry-After.",
+        "Events the producer holds at once; above it callers are told 429 with Retry-After.",
     ),
     Setting(
         "ingest_metrics_port",

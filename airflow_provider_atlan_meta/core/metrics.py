@@ -49,12 +49,12 @@ class MetricDefinition:
 
 DEFINITIONS: tuple[MetricDefinition, ...] = (
     MetricDefinition(
-        "atlan_meta_producer_requests_total", "counter", "Webhooks answered, by HTTP status.", ("status",)
+        "atlan_meta_producer_requests_total", "counter", "Requests answered, by HTTP status.", ("status",)
     ),
     MetricDefinition(
         "atlan_meta_producer_request_seconds",
         "histogram",
-        "From a webhook's first byte to its answer.",
+        "From a request's first byte to its answer.",
         buckets=_LATENCY_BUCKETS,
     ),
     MetricDefinition(
@@ -76,7 +76,7 @@ DEFINITIONS: tuple[MetricDefinition, ...] = (
         ("error",),
     ),
     MetricDefinition(
-        "atlan_meta_producer_in_flight", "gauge", "Webhooks handed to Kafka and not yet answered."
+        "atlan_meta_producer_in_flight", "gauge", "Events handed to Kafka and not yet acknowledged."
     ),
     MetricDefinition("atlan_meta_producer_draining", "gauge", "1 from SIGTERM to the end of the process."),
     MetricDefinition(
