@@ -21,6 +21,8 @@ MetricName = Literal[
     "atlan_meta_ingest_batches_total",
     "atlan_meta_ingest_restarts_total",
     "atlan_meta_ingest_owned_partitions",
+    "atlan_meta_follow_rows_total",
+    "atlan_meta_follow_restarts_total",
     "atlan_meta_consumer_changes_total",
     "atlan_meta_consumer_superseded_total",
     "atlan_meta_consumer_skipped_revisions_total",
@@ -93,6 +95,18 @@ DEFINITIONS: tuple[MetricDefinition, ...] = (
         "Times the service read everything from the ledger anew.",
     ),
     MetricDefinition("atlan_meta_ingest_owned_partitions", "gauge", "Partitions this process has leased."),
+    MetricDefinition(
+        "atlan_meta_follow_rows_total",
+        "counter",
+        "Rows a store that follows was told, by outcome: written, unchanged, rejected (a dead letter) or waiting.",
+        ("sink", "outcome"),
+    ),
+    MetricDefinition(
+        "atlan_meta_follow_restarts_total",
+        "counter",
+        "Times a follower began anew, because its store or PostgreSQL was away or refused it.",
+        ("sink",),
+    ),
     MetricDefinition("atlan_meta_consumer_changes_total", "counter", "Changes the cursor has passed."),
     MetricDefinition(
         "atlan_meta_consumer_superseded_total",

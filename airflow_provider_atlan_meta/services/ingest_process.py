@@ -7,19 +7,23 @@ from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES, Conn
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import TransientError
 from airflow_provider_atlan_meta.core.rows import EventRow
+from airflow_provider_atlan_meta.services.follow import Followers
+from airflow_provider_atlan_meta.services.follow_process import followers
 from airflow_provider_atlan_meta.services.ingest import IngestService, Listener, PartitionRange, service_owner
 from airflow_provider_atlan_meta.services.logs import get_logger
 from airflow_provider_atlan_meta.services.process import masked_logs, run_process
 
 
 class _Telling:
-    """What the service says of its work: one line and a few numbers per batch."""
+    """What the service says of its work: one line and a few numbers per batch; the followers hear of it too."""
 
-    def __init__(self, metrics: PrometheusMetrics) -> None:
+    def __init__(self, metrics: PrometheusMetrics, following: Followers) -> None:
         self._metrics = metrics
+        self._following = following
         self._log = get_logger("atlan_meta.ingest")
 
     def batch(self, part: PartitionRange) -> None:
+        self._following.wake()
         stored = part.records - part.duplicates - part.rejected
         for outcome, number in (
             ("stored", stored),
@@ -64,14 +68,15 @@ class _Telling:
 
 
 def run_ingest(settings: Settings, connections: Connections) -> int:
-    """Until SIGTERM or SIGINT, then lets go of its partitions.
+    """Until SIGTERM or SIGINT, then lets go of its partitions. Stores that have a connection follow meanwhile.
 
     :return: the exit code.
     :raises TerminalError: no retry helps; the text names the cure.
     """
     lookup = masked_logs(settings, connections.get)
     metrics = PrometheusMetrics()
-    telling = _Telling(metrics)
+    following = followers(settings, connections, lookup, metrics)
+    telling = _Telling(metrics, following)
     owner = service_owner("ingest")
     is_debug = settings.text("log_level").upper() == "DEBUG"
     service = IngestService(
@@ -82,13 +87,14 @@ def run_ingest(settings: Settings, connections: Connections) -> int:
         listener=Listener(telling.batch, telling.event if is_debug else None),
         on_trouble=telling.trouble,
     )
-    run_process(
-        service,
-        name="ingest",
-        topic=settings.topic("events"),
-        owner=owner,
-        settings=settings,
-        metrics=metrics,
-        before_scrape=lambda: metrics.set("atlan_meta_ingest_owned_partitions", len(service.owned)),
-    )
+    with following:
+        run_process(
+            service,
+            name="ingest",
+            topic=settings.topic("events"),
+            owner=owner,
+            settings=settings,
+            metrics=metrics,
+            before_scrape=lambda: metrics.set("atlan_meta_ingest_owned_partitions", len(service.owned)),
+        )
     return 0
