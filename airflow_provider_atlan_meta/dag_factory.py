@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param
 
-from airflow_provider_atlan_meta.config.connections import KAFKA, MONTECARLO, POSTGRES, POSTGRES_CONSUMER
+from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES, POSTGRES_CONSUMER
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.core.errors import ConfigurationError
 from airflow_provider_atlan_meta.core.tenancy import parse_tenant
@@ -42,7 +42,6 @@ class DagOptions:
     :param postgres_conn_id: the store, role meta_ingest. ``postgres_consumer_conn_id``: the same, role meta_consumer.
     :param schedule: cron of the sweep; empty: asset events only.
     :param watch: wake up when a topic grows; off: the sweep alone.
-    :param montecarlo_conn_id: Monte Carlo's API, for tenants whose own connection has no credentials.
     :param poll_schedule: cron of the poll; empty: by hand only.
     :param tenants: whom the set serves: shown in tags and alerts.
     :param poll_tenants: whom the poll asks for; empty: ``tenants``.
@@ -55,7 +54,6 @@ class DagOptions:
     kafka_conn_id: str = KAFKA
     postgres_conn_id: str = POSTGRES
     postgres_consumer_conn_id: str = POSTGRES_CONSUMER
-    montecarlo_conn_id: str = MONTECARLO
     schedule: str = "* * * * *"
     poll_schedule: str = "*/5 * * * *"
     watch: bool = True

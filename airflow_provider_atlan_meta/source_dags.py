@@ -19,7 +19,6 @@ def build_poll_dag(options: DagOptions) -> DAG:
             topic=options.topic,
             kafka=options.kafka_conn_id,
             store=options.postgres_conn_id,
-            api=options.montecarlo_conn_id,
         ),
         schedule=CronTriggerTimetable(options.poll_schedule, timezone="UTC")
         if options.poll_schedule
@@ -35,7 +34,6 @@ def build_poll_dag(options: DagOptions) -> DAG:
         topic=options.topic,
         kafka_conn_id=options.kafka_conn_id,
         postgres_conn_id=options.postgres_conn_id,
-        montecarlo_conn_id=options.montecarlo_conn_id,
         poll_tenants="{{ params.tenants }}",
         since="{{ params['from'] or '' }}",
         until="{{ params['to'] or '' }}",
@@ -65,17 +63,16 @@ def _moment(title: str, description: str) -> Param:
 
 
 _DOC = """\
-Asks Monte Carlo's API (the tenant's own connection where it has credentials, else `{api}`) what changed since the
-last run, and for every incident that only webhooks told of. What the store (connection `{store}`) does not know goes
-onto Kafka topic `{topic}` (connection `{kafka}`), and from there the way of every event.
+Asks Monte Carlo's API what changed since the last run, and for every incident that only webhooks told of. What the
+store (connection `{store}`) does not know goes onto Kafka topic `{topic}` (connection `{kafka}`), and from there the
+way of every event. Each tenant is asked for with the API key in its connection
+`atlan_meta_montecarlo_tenant_<tenant>`.
 
 **How far it has read** is an Airflow Variable per tenant, `<dag id>_cursor_<tenant>`. It is the largest time of update
 that was read, never the clock; each run begins 10 minutes before it, the first one a day back.
 
 **Params** of a manual run: `tenants`, `from` and `to` (times of update; the Variable stays as it is). A Param that is
 not in the form is refused.
-
-**Tenants that share `{api}`** are asked for by id only: nobody could say whose an alert is that no webhook told of.
 
 **When it fails.** Failures that may pass are tried again after 5, 15, 45, 135 and 300 s, or when Monte Carlo says; a
 wrong key fails at once, after the other tenants had their turn. Nothing is lost: the next run asks again.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_atlan_meta.config.connections import KAFKA, MONTECARLO, POSTGRES
+from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES
 from airflow_provider_atlan_meta.config.settings import Settings
 from airflow_provider_atlan_meta.operators import task_values
 from airflow_provider_atlan_meta.operators.task_try import TaskTry, task_defaults
@@ -26,10 +26,9 @@ class PollMonteCarloOperator(BaseOperator):
     retry, a kill or a second run loses nothing and asks a few alerts again. What fails for one tenant fails the run
     after the others had their turn.
 
-    :param montecarlo_conn_id: for tenants whose own connection has no credentials of the API. Tenants that share it
-        are asked for by id only.
     :param topic: default ``<[atlan_meta] topic_prefix>.events.v1``.
-    :param poll_tenants: whom to ask for; empty: ``tenants``.
+    :param poll_tenants: whom to ask for, each with the API key in its connection
+        ``atlan_meta_montecarlo_tenant_<tenant>``; empty: ``tenants``.
     :param since, until: ISO 8601: only alerts last updated in between, whatever was read before; empty: what is new.
     :param tenants: whom this set of DAGs serves; names the alert.
     """
@@ -37,7 +36,6 @@ class PollMonteCarloOperator(BaseOperator):
     template_fields: Sequence[str] = (
         "kafka_conn_id",
         "postgres_conn_id",
-        "montecarlo_conn_id",
         "topic",
         "poll_tenants",
         "since",
@@ -50,7 +48,6 @@ class PollMonteCarloOperator(BaseOperator):
         *,
         kafka_conn_id: str = KAFKA,
         postgres_conn_id: str = POSTGRES,
-        montecarlo_conn_id: str = MONTECARLO,
         topic: str | None = None,
         poll_tenants: Sequence[str] | str = (),
         since: str = "",
@@ -61,7 +58,6 @@ class PollMonteCarloOperator(BaseOperator):
         super().__init__(**task_defaults() | kwargs)
         self.kafka_conn_id = kafka_conn_id
         self.postgres_conn_id = postgres_conn_id
-        self.montecarlo_conn_id = montecarlo_conn_id
         self.topic = topic
         self.poll_tenants = poll_tenants
         self.since = since
@@ -85,13 +81,6 @@ class PollMonteCarloOperator(BaseOperator):
                 self.log.warning(
                     "%s: %d alerts are larger than an event may be", polled.tenant, polled.rejected
                 )
-        if done.by_id_only:
-            self.log.warning(
-                "%s share %s: only incidents they have are asked for. Give each tenant an API key of its own to find "
-                "alerts whose webhooks were lost",
-                ", ".join(done.by_id_only),
-                self.montecarlo_conn_id,
-            )
         task_try.resolve_alert()
         return done.to_dict()
 
@@ -125,7 +114,6 @@ class PollMonteCarloOperator(BaseOperator):
         return PollRequest(
             topic=self.topic or settings.topic("events"),
             tenants=tuple(dict.fromkeys(task_values.names("tenants", asked))) if asked else (),
-            montecarlo_conn_id=self.montecarlo_conn_id,
             since=task_values.moment("from", self.since),
             until=task_values.moment("to", self.until),
             delivery_timeout_seconds=settings.number("delivery_timeout_seconds"),

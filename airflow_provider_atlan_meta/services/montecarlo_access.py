@@ -13,16 +13,21 @@ from airflow_provider_atlan_meta.core.tenancy import tenant_conn_id
 FindConnection = Callable[[str], ConnectionInfo | None]
 
 
-def api_connection(tenant: str, find: FindConnection, default: str) -> ConnectionInfo:
+def api_connection(tenant: str, find: FindConnection, default: str = "") -> ConnectionInfo:
     """The tenant's own where it has credentials of the API, else the default.
 
+    :param default: empty: there is none, as what it tells of might be another tenant's.
     :raises ConfigurationError: neither is there.
     """
     own_id = tenant_conn_id("montecarlo", tenant)
     own = find(own_id)
     if own is not None and has_api_credentials(own):
         return own
-    shared = find(default)
+    shared = find(default) if default else None
     if shared is None:
-        raise ConfigurationError(f"tenant {tenant}: neither {own_id!r} nor {default!r} has an API key")
+        instead = f", and there is no connection {default!r}" if default else ""
+        raise ConfigurationError(
+            f"connection {own_id!r} has no API key of tenant {tenant}{instead}; put its id into login and its "
+            "token into password"
+        )
     return shared

@@ -29,13 +29,12 @@ from airflow_provider_atlan_meta.services.montecarlo_access import FindConnectio
 
 @dataclass(frozen=True, kw_only=True)
 class PollRequest:
-    """:param tenants: whom to ask for. :param montecarlo_conn_id: for tenants without credentials of their own.
+    """:param tenants: whom to ask for, each with the key in its own connection.
     :param since, until: times of update, instead of what the cursor says; timezone-aware.
     """
 
     topic: str
     tenants: tuple[str, ...]
-    montecarlo_conn_id: str
     since: datetime | None = None
     until: datetime | None = None
     delivery_timeout_seconds: float = 30.0
@@ -56,18 +55,10 @@ class PollRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class PollOutcome:
-    """:param by_id_only: tenants whose alerts are found by id only: they share a connection, and nobody could say
-    whose an alert is that no webhook told of.
-    """
-
     tenants: tuple[Polled, ...]
-    by_id_only: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "tenants": [polled.to_dict() for polled in self.tenants],
-            "by_id_only": list(self.by_id_only),
-        }
+        return {"tenants": [polled.to_dict() for polled in self.tenants]}
 
 
 def poll_once(
@@ -87,39 +78,33 @@ def poll_once(
         ``until`` were given.
     :param stopped: asked between tenants; the rest is the next run's.
     """
-    connections = {
-        tenant: api_connection(tenant, find, request.montecarlo_conn_id) for tenant in request.tenants
-    }
-    by_id_only = _sharing(connections)
     done: list[Polled] = []
     failed: list[tuple[str, AtlanMetaError]] = []
     with ExitStack() as stack:
         desk = _Desk(stack, kafka, postgres, request)
-        for tenant, info in connections.items():
+        for tenant in request.tenants:
             if stopped():
                 break
             try:
-                poll = desk.poll_of(tenant, info)
-                if tenant not in by_id_only:
-                    _read_window(poll, tenant, request, cursors.get(tenant), moved)
+                poll = desk.poll_of(tenant, api_connection(tenant, find))
+                _read_window(poll, tenant, request, cursors.get(tenant), moved)
                 poll.confirm(PollPolicy().unconfirmed)
                 done.append(poll.outcome())
             except AtlanMetaError as error:
                 failed.append((tenant, error))
     if failed:
         raise _together(failed)
-    return PollOutcome(tenants=tuple(done), by_id_only=by_id_only)
+    return PollOutcome(tenants=tuple(done))
 
 
 class _Desk:
-    """What the tenants of one run share: the store, the log, and one client per connection."""
+    """What the tenants of one run share: the store and the log."""
 
     def __init__(
         self, stack: ExitStack, kafka: ConnectionInfo, postgres: ConnectionInfo, request: PollRequest
     ) -> None:
         self._stack = stack
         self._topic = request.topic
-        self._clients: dict[str, MonteCarloClient] = {}
         self._sender = KafkaSender(
             KafkaConfig.from_connection(kafka), delivery_timeout_seconds=request.delivery_timeout_seconds
         )
@@ -129,10 +114,7 @@ class _Desk:
         )
 
     def poll_of(self, tenant: str, info: ConnectionInfo) -> AlertPoll:
-        client = self._clients.get(info.conn_id)
-        if client is None:
-            client = self._stack.enter_context(MonteCarloClient(MonteCarloConfig.from_connection(info)))
-            self._clients[info.conn_id] = client
+        client = self._stack.enter_context(MonteCarloClient(MonteCarloConfig.from_connection(info)))
         return AlertPoll(
             tenant,
             api=client,
@@ -161,11 +143,6 @@ def _read_window(
             moved(tenant, updated_at)
 
     poll.read_window(window, note)
-
-
-def _sharing(connections: Mapping[str, ConnectionInfo]) -> tuple[str, ...]:
-    ids = [info.conn_id for info in connections.values()]
-    return tuple(tenant for tenant, info in connections.items() if ids.count(info.conn_id) > 1)
 
 
 def _together(failed: Sequence[tuple[str, AtlanMetaError]]) -> AtlanMetaError:

@@ -40,7 +40,7 @@ class Lane:
             find={CONN_ID: self.connection}.get,
             kafka=self.topics.kafka,
             postgres=self.database.ingest,
-            request=PollRequest(topic=self.topics.events, tenants=("acme",), montecarlo_conn_id="none"),
+            request=PollRequest(topic=self.topics.events, tenants=("acme",)),
             cursors=dict(self.cursors),
             moved=lambda tenant, updated_at: self.cursors.update({tenant: updated_at}),
         ).tenants

@@ -17,9 +17,7 @@ from airflow_provider_atlan_meta.services import poll
 from airflow_provider_atlan_meta.services.poll import PollOutcome
 from airflow_provider_atlan_meta.source_dags import build_poll_dag
 
-DONE = PollOutcome(
-    tenants=(Polled(tenant="acme", found=9, published=3, unconfirmed=1),), by_id_only=("globex",)
-)
+DONE = PollOutcome(tenants=(Polled(tenant="acme", found=9, published=3, unconfirmed=1),))
 
 
 class Engine:
@@ -94,16 +92,15 @@ def context_of(task: PollMonteCarloOperator, **ti: Any) -> Any:
 
 
 def test_a_run_asks_for_its_tenants_and_says_what_it_found(engine: Engine, lines: list[str]) -> None:
-    task = operator(kafka_conn_id="k", postgres_conn_id="p", montecarlo_conn_id="m")
+    task = operator(kafka_conn_id="k", postgres_conn_id="p")
 
     assert task.execute(context_of(task)) == DONE.to_dict()
 
     [call] = engine.calls
     assert (call["kafka"].conn_id, call["postgres"].conn_id) == ("k", "p")
     request = call["request"]
-    assert (request.topic, request.tenants, request.montecarlo_conn_id) == ("meta.events.v1", ("acme",), "m")
+    assert (request.topic, request.tenants) == ("meta.events.v1", ("acme",))
     assert lines[1] == "acme: 9 alerts changed, 3 published, 1 of them known from webhooks only"
-    assert "an API key of its own" in lines[2]
 
 
 def test_the_next_run_goes_on_where_the_last_one_was(engine: Engine, variables: dict[str, str]) -> None:

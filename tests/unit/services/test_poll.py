@@ -19,7 +19,6 @@ from airflow_provider_atlan_meta.services.poll import PollOutcome, PollRequest, 
 
 KAFKA = ConnectionInfo(conn_id="k", extra={"bootstrap.servers": "nowhere:1"})
 POSTGRES = ConnectionInfo(conn_id="p", host="nowhere", schema="meta")
-DEFAULT = "atlan_meta_montecarlo_default"
 URL = "https://recorder/montecarlo"
 
 
@@ -59,7 +58,7 @@ class Desk:
             find=self.connections.get,
             kafka=KAFKA,
             postgres=POSTGRES,
-            request=PollRequest(topic="t", tenants=tenants, montecarlo_conn_id=DEFAULT, **request),
+            request=PollRequest(topic="t", tenants=tenants, **request),
             cursors=dict(self.cursors),
             moved=lambda tenant, updated_at: self.cursors.update({tenant: updated_at}),
         )
@@ -91,7 +90,7 @@ def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 def test_a_tenant_is_asked_for_with_its_own_key(desk: Desk) -> None:
     desk.key("atlan_meta_montecarlo_tenant_acme")
-    desk.key(DEFAULT, host="https://elsewhere")
+    desk.key("atlan_meta_montecarlo_default", host="https://elsewhere")
 
     done = desk.poll("acme")
 
@@ -99,30 +98,17 @@ def test_a_tenant_is_asked_for_with_its_own_key(desk: Desk) -> None:
     assert desk.keys() == [f"acme|{alert_id(1)}".encode()]
 
 
-def test_a_tenant_without_a_key_is_asked_for_with_the_default_one(desk: Desk) -> None:
-    secret_only = {"login": "", "password": "", "extra": {"webhook_secret": "s"}}
-    desk.key("atlan_meta_montecarlo_tenant_acme", **secret_only)
-    desk.key(DEFAULT)
+def test_nobody_is_asked_for_with_a_key_that_may_be_anothers(desk: Desk) -> None:
+    desk.key("atlan_meta_montecarlo_tenant_acme", login="", password="", extra={"webhook_secret": "s"})
+    desk.key("atlan_meta_montecarlo_default")
 
-    assert desk.poll("acme").tenants[0].published == 1
-
-
-def test_tenants_that_share_a_key_are_given_no_alert_that_might_be_anothers(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk.key(DEFAULT)
-    desk.key("atlan_meta_montecarlo_tenant_initech")
-
-    done = desk.poll("acme", "globex", "initech")
-
-    assert done.by_id_only == ("acme", "globex")
-    assert desk.keys() == [f"initech|{alert_id(1)}".encode()]
-    monkeypatch.setattr(Rows, "waiting", (alert_id(1),))
-    assert [polled.published for polled in desk.poll("acme", "globex").tenants] == [1, 1]
+    with pytest.raises(ConfigurationError, match="no API key of tenant acme"):
+        desk.poll("acme")
+    assert desk.sent == []
 
 
 def test_what_is_read_moves_the_cursor_and_what_is_asked_for_does_not(desk: Desk) -> None:
-    desk.key(DEFAULT)
+    desk.key("atlan_meta_montecarlo_tenant_acme")
 
     desk.poll("acme", since=datetime(2020, 1, 1, tzinfo=UTC))
     assert desk.cursors == {}
@@ -131,7 +117,7 @@ def test_what_is_read_moves_the_cursor_and_what_is_asked_for_does_not(desk: Desk
 
 
 def test_an_older_alert_takes_no_cursor_back(desk: Desk) -> None:
-    desk.key(DEFAULT)
+    desk.key("atlan_meta_montecarlo_tenant_acme")
     desk.poll("acme")
     desk.cursors["acme"] += 1
     before = dict(desk.cursors)
@@ -172,4 +158,4 @@ def test_nobodys_key_is_said(desk: Desk) -> None:
 
 def test_nobody_to_ask_for_is_said() -> None:
     with pytest.raises(ConfigurationError, match="poll_tenants"):
-        PollRequest(topic="t", tenants=(), montecarlo_conn_id=DEFAULT)
+        PollRequest(topic="t", tenants=())
