@@ -15,11 +15,12 @@ from airflow_provider_atlan_meta.core.mapping import NO_MAPPINGS, Mappings
 from airflow_provider_atlan_meta.core.montecarlo import NAME, Webhook, parse_webhook, statement_of
 from airflow_provider_atlan_meta.core.montecarlo_api import (
     ALERT_TYPE,
+    Alert,
     AlertRecord,
     answer_of,
     parse_alert_record,
 )
-from airflow_provider_atlan_meta.core.rows import EntityRow, EventRow, LogRecord, Statement
+from airflow_provider_atlan_meta.core.rows import Answer, EntityRow, EventRow, LogRecord, Statement
 from airflow_provider_atlan_meta.core.tenancy import is_tenant
 
 _MAX_TEXT = 4096
@@ -155,14 +156,28 @@ def _event_id(text: str) -> bytes:
     return event_id
 
 
+def storable_answer(alert: Alert, tenant: str, mappings: Mappings = NO_MAPPINGS) -> Answer:
+    """What an alert says that did not come as a record.
+
+    :raises RejectedError: PostgreSQL would refuse it.
+    """
+    answer = answer_of(alert, tenant, mappings)
+    _check_texts([alert.id], answer.statement, answer.entities)
+    return answer
+
+
 def _check_storable(row: EventRow) -> None:
     """What the decoder lets through and PostgreSQL would refuse, failing the whole batch with it."""
     try:
         row.payload.decode()
     except UnicodeDecodeError as error:
         raise RejectedError("payload is not UTF-8", detail=f"at byte {error.start}") from None
-    texts = [row.source, row.type, row.subject, *[entity.qualified_name for entity in row.entities]]
-    texts += [value for value in row.statement or () if value.__class__ is str]
+    _check_texts([row.source, row.type, row.subject], row.statement or (), row.entities)
+
+
+def _check_texts(texts: list[str], statement: Statement, entities: tuple[EntityRow, ...]) -> None:
+    texts = texts + [entity.qualified_name for entity in entities]
+    texts += [value for value in statement if value.__class__ is str]
     for text in texts:
         if len(text) > _MAX_TEXT:
             raise RejectedError("text too long", detail=f"more than {_MAX_TEXT} characters")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from airflow_provider_atlan_meta.core import identity
@@ -13,10 +13,19 @@ from airflow_provider_atlan_meta.core.errors import (
     RowsMovedError,
     TransientError,
 )
-from airflow_provider_atlan_meta.core.merging import BatchPlan, incident_keys, plan_batch
+from airflow_provider_atlan_meta.core.merging import (
+    BatchPlan,
+    IncidentKey,
+    IncidentState,
+    incident_keys,
+    plan_batch,
+)
 from airflow_provider_atlan_meta.core.ports import Commit, EventStore, Lease, LogIdentity
 from airflow_provider_atlan_meta.core.rows import DeadLetter, EventRow, LogRecord
 from airflow_provider_atlan_meta.core.tenancy import is_tenant
+from airflow_provider_atlan_meta.pipeline.enrichment import Answers
+
+Ask = Callable[[Sequence[EventRow], Mapping[IncidentKey, IncidentState]], Answers]
 
 # A hand's update between our read and our write is rare; this many in a row is somebody rewriting the table.
 _MAX_PLANS = 5
@@ -41,6 +50,7 @@ class BatchWriter:
 
     :param lease_seconds: every commit extends the lease by this much.
     :param refresh: the mappings that ``decode`` derives under have changed: it derives under the new ones from now on.
+    :param ask: what the source's API says of the incidents of a batch, asked once before it is planned.
     :param told: hears of every event that was committed, with its partition.
     """
 
@@ -52,6 +62,7 @@ class BatchWriter:
         lease_seconds: float,
         decode: Callable[[LogRecord], EventRow] = enrich,
         refresh: Callable[[], None] = lambda: None,
+        ask: Ask = lambda _, __: {},
         told: Callable[[EventRow, int], None] | None = None,
     ) -> None:
         self._store = store
@@ -59,6 +70,7 @@ class BatchWriter:
         self._lease_seconds = lease_seconds
         self._decode = decode
         self._refresh = refresh
+        self._ask = ask
         self._told = told
 
     def write(self, log: LogIdentity, lease: Lease, records: Sequence[LogRecord], end: int) -> Written:
@@ -123,8 +135,12 @@ class BatchWriter:
         )
 
     def _write(self, events: list[EventRow], letters: list[DeadLetter], commit: Commit) -> BatchPlan:
+        answers: Answers | None = None
         for _ in range(_MAX_PLANS):
-            plan = plan_batch(events, self._store.read_incidents(incident_keys(events)))
+            current = self._store.read_incidents(incident_keys(events))
+            if answers is None:
+                answers = self._ask(events, current)
+            plan = plan_batch(events, current, answers)
             try:
                 self._store.apply(plan, commit=commit, dead_letters=letters)
             except RowsMovedError:

@@ -131,6 +131,7 @@ class Ingest:
             lease_seconds=policy.lease_seconds,
             decode=derivation.derive,
             refresh=derivation.refresh,
+            ask=lambda events, current: derivation.answers(events, current, self._lease_left),
             told=self._listener.event,
         )
         self._leases: dict[int, Lease] = {}
@@ -300,6 +301,10 @@ class Ingest:
         )
         self._listener.batch(committed)
         return committed
+
+    def _lease_left(self) -> float:
+        """Seconds at least, of any lease."""
+        return self._policy.lease_seconds - (self._clock() - self._renewed_at)
 
     def _renew_when_due(self, identity: LogIdentity) -> set[int]:
         """The partitions that turned out to be lost."""

@@ -20,6 +20,7 @@ from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.errors import ConfigurationError, RejectedError, TransientError
 from airflow_provider_atlan_meta.core.ports import LeaseOwner
 from airflow_provider_atlan_meta.pipeline.dead_letters import publish_dead_letters
+from airflow_provider_atlan_meta.pipeline.enrichment import Enrichment
 from airflow_provider_atlan_meta.pipeline.ingest import SINK, DrainLimits, Ingest, IngestPolicy, Listener
 from airflow_provider_atlan_meta.pipeline.outcomes import IngestOutcome, PartitionRange
 from airflow_provider_atlan_meta.services.following import FollowingService, OnTrouble
@@ -123,7 +124,10 @@ def adopt_topic(*, kafka: ConnectionInfo, admin: ConnectionInfo, topic: str, dry
 
 
 class IngestService(FollowingService[Ingest]):
-    """The service lane: stores records until told to stop."""
+    """The service lane: stores records until told to stop.
+
+    :param enrichment: asks the source's API about incidents; None: webhooks are all there is.
+    """
 
     def __init__(
         self,
@@ -134,6 +138,7 @@ class IngestService(FollowingService[Ingest]):
         owner: LeaseOwner,
         listener: Listener | None = None,
         on_trouble: OnTrouble | None = None,
+        enrichment: Enrichment | None = None,
     ) -> None:
         lane = _Lane(
             kafka=KafkaConfig.from_connection(kafka),
@@ -147,6 +152,7 @@ class IngestService(FollowingService[Ingest]):
                 settings.integer("max_partitions") or None,
             ),
             listener=listener or Listener(),
+            enrichment=enrichment,
         )
         super().__init__(lane.engine, lambda engine, stopped: engine.follow(stopped), on_trouble)
 
@@ -174,6 +180,7 @@ class _Lane:
     owner: LeaseOwner
     policy: IngestPolicy
     listener: Listener
+    enrichment: Enrichment | None = None
 
     @contextmanager
     def engine(self) -> Iterator[Ingest]:
@@ -191,7 +198,7 @@ class _Lane:
                 owner=self.owner,
                 policy=self.policy,
                 listener=listener,
-                derivation=derivation(store, self.postgres),
+                derivation=derivation(store, self.postgres, self.enrichment),
             )
         finally:
             log.close()

@@ -18,6 +18,7 @@ from airflow_provider_atlan_meta.core.stored_mappings import (
     problem_of,
 )
 from airflow_provider_atlan_meta.pipeline.derivation import Derivation
+from airflow_provider_atlan_meta.pipeline.enrichment import Enrichment
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,9 @@ def load_mappings(postgres: ConnectionInfo) -> LoadedMappings:
     return _store(postgres).load()
 
 
-def derivation(store: PostgresStore, config: PostgresConfig) -> Derivation:
+def derivation(
+    store: PostgresStore, config: PostgresConfig, enrichment: Enrichment | None = None
+) -> Derivation:
     """For whoever writes through ``store``, as role meta_ingest."""
 
     def load() -> Mappings:
@@ -68,7 +71,7 @@ def derivation(store: PostgresStore, config: PostgresConfig) -> Derivation:
             _log.warning("mapping %s cannot be used, its tables are provisional: %s", name, problem)
         return found.mappings
 
-    return Derivation(store, load)
+    return Derivation(store, load, enrichment)
 
 
 def _store(postgres: ConnectionInfo) -> PostgresMappings:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from airflow_provider_atlan_meta.core import identity
-from airflow_provider_atlan_meta.core.enrich import enrich
+from airflow_provider_atlan_meta.core.enrich import enrich, storable_answer
 from airflow_provider_atlan_meta.core.errors import RejectedError
+from airflow_provider_atlan_meta.core.montecarlo_api import answer_of, parse_alert
 from airflow_provider_atlan_meta.core.rows import OWNER, SEVERITY, STATUS, URL, LogRecord
 from airflow_provider_atlan_meta.testing.records import EPOCH_MS, webhook_record
 
@@ -275,3 +276,12 @@ def test_a_webhook_may_call_itself_an_alert() -> None:
 )
 def test_an_alert_record_that_cannot_be_stored_is_rejected(spoilt: LogRecord, reason: str) -> None:
     assert rejection(spoilt).reason == reason
+
+
+@pytest.mark.parametrize("spoilt", [{"title": "a\0b"}, {"url": "u" * 5000}, {"owner": {"email": "\0"}}])
+def test_an_answer_that_came_without_a_record_is_held_to_the_same(spoilt: Any) -> None:
+    fine, bad = (parse_alert(json.dumps(alert).encode()) for alert in (ALERT, {**ALERT, **spoilt}))
+
+    assert storable_answer(fine, "acme") == answer_of(fine, "acme")
+    with pytest.raises(RejectedError):
+        storable_answer(bad, "acme")
