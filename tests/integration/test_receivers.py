@@ -1,4 +1,4 @@
-"""CloudEvents and Atlan's webhooks through the real producer, on Kafka, and as rows that ingest would write."""
+"""CloudEvents and Atlan's webhooks through the real producer, on Kafka and as rows in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
@@ -19,7 +21,8 @@ from airflow_provider_atlan_meta.core import identity
 from airflow_provider_atlan_meta.core.enrich import enrich
 from airflow_provider_atlan_meta.core.rows import EventRow, LogRecord
 from airflow_provider_atlan_meta.sandbox.environment import connection_variables
-from airflow_provider_atlan_meta.sandbox.isolation import Isolation, Topics
+from airflow_provider_atlan_meta.sandbox.isolation import Database, Isolation, Topics
+from airflow_provider_atlan_meta.services.ingest import IngestRequest, LeaseOwner, ingest_once
 from airflow_provider_atlan_meta.testing.tokens import AUDIENCE, ISSUER, TokenIssuer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -135,7 +138,7 @@ def rows_on(topics: Topics) -> dict[str, list[EventRow]]:
 
 
 def test_what_both_endpoints_accept_is_on_kafka_and_nothing_else_is(
-    service: Callable[..., Any], isolation: Isolation, keys: Published
+    service: Callable[..., Any], isolation: Isolation, database: Database, keys: Published
 ) -> None:
     topics = isolation.new_topics()
     connections = {
@@ -193,6 +196,18 @@ def test_what_both_endpoints_accept_is_on_kafka_and_nothing_else_is(
     }
     assert {row.subject for (row,) in rows.values() if row.source == "atlan"} == subjects
     assert all(row.statement is None for (row,) in rows.values())
+    outcome = ingest_once(
+        kafka=topics.kafka,
+        postgres=database.ingest,
+        request=IngestRequest(topic=topics.events),
+        owner=LeaseOwner(id=uuid4(), label="test"),
+    )
+    assert (outcome.records, outcome.rejected) == (len(ids), 0)
+    with psycopg.connect(database.dsn(database.admin)) as connection:
+        stored = connection.execute("select event_id from meta.event").fetchall()
+        incidents = connection.execute("select count(*) from meta.incident").fetchone()
+    assert sorted(event_id for (event_id,) in stored) == sorted(UUID(event_id) for event_id in ids)
+    assert incidents == (0,)
 
 
 def test_an_issuer_that_is_away_stops_nobody_and_its_new_key_waits(
