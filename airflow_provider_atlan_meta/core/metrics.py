@@ -21,6 +21,7 @@ MetricName = Literal[
     "atlan_meta_ingest_batches_total",
     "atlan_meta_ingest_restarts_total",
     "atlan_meta_ingest_owned_partitions",
+    "atlan_meta_ingest_questions_total",
     "atlan_meta_follow_rows_total",
     "atlan_meta_follow_restarts_total",
     "atlan_meta_consumer_changes_total",
@@ -95,6 +96,13 @@ DEFINITIONS: tuple[MetricDefinition, ...] = (
         "Times the service read everything from the ledger anew.",
     ),
     MetricDefinition("atlan_meta_ingest_owned_partitions", "gauge", "Partitions this process has leased."),
+    MetricDefinition(
+        "atlan_meta_ingest_questions_total",
+        "counter",
+        "Questions to Monte Carlo's API about a batch's incidents, by outcome: answered, failed, or skipped (after a "
+        "failure, for a backlog, or with too little of the lease left).",
+        ("outcome",),
+    ),
     MetricDefinition(
         "atlan_meta_follow_rows_total",
         "counter",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from airflow_provider_atlan_meta.clients.prometheus import PrometheusMetrics
 from airflow_provider_atlan_meta.config.connections import KAFKA, POSTGRES, Connections
 from airflow_provider_atlan_meta.config.settings import Settings
-from airflow_provider_atlan_meta.core.errors import TransientError
+from airflow_provider_atlan_meta.core.errors import AtlanMetaError, TransientError
 from airflow_provider_atlan_meta.core.rows import EventRow
+from airflow_provider_atlan_meta.pipeline.enrichment import Enrichment
+from airflow_provider_atlan_meta.services.alert_sources import AlertSources
 from airflow_provider_atlan_meta.services.follow import Followers
 from airflow_provider_atlan_meta.services.follow_process import followers
 from airflow_provider_atlan_meta.services.ingest import IngestService, Listener, PartitionRange, service_owner
@@ -60,6 +64,17 @@ class _Telling:
             offset=event.offset,
         )
 
+    def asked(self, tenant: str, outcome: str, error: AtlanMetaError | None) -> None:
+        self._metrics.count("atlan_meta_ingest_questions_total", outcome)
+        if error is not None:
+            self._log.warning(
+                "Monte Carlo did not say what happened; the webhooks are believed",
+                stage="enrich",
+                tenant=tenant,
+                outcome=outcome,
+                error=str(error),
+            )
+
     def trouble(self, error: TransientError, wait_seconds: float) -> None:
         self._metrics.count("atlan_meta_ingest_restarts_total")
         self._log.warning(
@@ -79,6 +94,7 @@ def run_ingest(settings: Settings, connections: Connections) -> int:
     telling = _Telling(metrics, following)
     owner = service_owner("ingest")
     is_debug = settings.text("log_level").upper() == "DEBUG"
+    sources = AlertSources(lambda conn_id: lookup(conn_id) if connections.find(conn_id) else None)
     service = IngestService(
         kafka=lookup(KAFKA),
         postgres=lookup(POSTGRES),
@@ -86,8 +102,9 @@ def run_ingest(settings: Settings, connections: Connections) -> int:
         owner=owner,
         listener=Listener(telling.batch, telling.event if is_debug else None),
         on_trouble=telling.trouble,
+        enrichment=Enrichment(sources, told=telling.asked),
     )
-    with following:
+    with following, closing(sources):
         run_process(
             service,
             name="ingest",
