@@ -103,9 +103,7 @@ def statement_of(
     entity_ids: tuple[bytes, ...] | UnsetType = UNSET
     if items:
         account = webhook.account.id if webhook.account is not None else ""
-        names = (items[0].table_name,) if len(items) == 1 else tuple([item.table_name for item in items])
-        find = _tables if len(items) <= _CACHED_TABLES else _tables.__wrapped__
-        entities, entity_ids = find(mappings, tenant, account, payload.group_id, names)
+        entities, entity_ids = _named_by(items, mappings, tenant, account, payload.group_id)
     elif items is not UNSET:
         entity_ids = ()
     status = payload.alert_feedback
@@ -129,6 +127,14 @@ def statement_of(
         NAME, kind, title, severity, UNSET, status, owner, url, received_at, UNSET, resolved_at, entity_ids
     )  # fmt: skip
     return statement, entities
+
+
+def _named_by(
+    items: Sequence[_Item], mappings: Mappings | None, tenant: str, account: str, group_id: str | None
+) -> tuple[tuple[EntityRow, ...], tuple[bytes, ...]]:
+    names = (items[0].table_name,) if len(items) == 1 else tuple([item.table_name for item in items])
+    find = _tables if len(items) <= _CACHED_TABLES else _tables.__wrapped__
+    return find(mappings, tenant, account, group_id, names)
 
 
 @lru_cache(maxsize=2048)
