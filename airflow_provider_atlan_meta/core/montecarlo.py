@@ -102,8 +102,7 @@ def statement_of(
     entities: tuple[EntityRow, ...] = ()
     entity_ids: tuple[bytes, ...] | UnsetType = UNSET
     if items:
-        account = webhook.account.id if webhook.account is not None else ""
-        entities, entity_ids = _named_by(items, mappings, tenant, account, payload.group_id)
+        entities, entity_ids = _named_by(webhook, payload.group_id, items, tenant, mappings)
     elif items is not UNSET:
         entity_ids = ()
     status = payload.alert_feedback
@@ -130,8 +129,9 @@ def statement_of(
 
 
 def _named_by(
-    items: Sequence[_Item], mappings: Mappings | None, tenant: str, account: str, group_id: str | None
+    webhook: Webhook, group_id: str | None, items: Sequence[_Item], tenant: str, mappings: Mappings | None
 ) -> tuple[tuple[EntityRow, ...], tuple[bytes, ...]]:
+    account = webhook.account.id if webhook.account is not None else ""
     names = (items[0].table_name,) if len(items) == 1 else tuple([item.table_name for item in items])
     find = _tables if len(items) <= _CACHED_TABLES else _tables.__wrapped__
     return find(mappings, tenant, account, group_id, names)
