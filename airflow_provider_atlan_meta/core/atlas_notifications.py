@@ -62,7 +62,8 @@ class _Cut:
 class SplitMessages:
     """Parts of one partition that wait for the rest of their message, in whatever order they come.
 
-    A reader's cursor must not pass ``first_waiting``: what waits is nowhere else.
+    Whoever adds a part asks ``evict`` after it: only that keeps the bounds. A reader's cursor must not pass
+    ``first_waiting``: what waits is nowhere else.
 
     :param max_messages: messages that may wait; the oldest give way. :param max_bytes: the same for all parts.
     :param max_age_ms: how long a message may wait for its rest (Atlas itself: 15 minutes).
