@@ -7,7 +7,6 @@ an error.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -130,7 +129,7 @@ def has_api_credentials(info: ConnectionInfo) -> bool:
 class MonteCarloClient:
     """Implements ``core.montecarlo_api.AlertSource``. No call is repeated here, but once with a new token.
 
-    May be used by several threads.
+    Not thread-safe.
 
     :param transport: stands in for the network in tests. :param now: of the day that calls are counted in.
     :raises TransientError: no answer, too many calls (``retry_after``), a fault of Monte Carlo's.
@@ -147,7 +146,6 @@ class MonteCarloClient:
         self._config = config
         self._now = now
         self._budget = DailyBudget(config.calls_per_day, of="Monte Carlo")
-        self._lock = threading.Lock()
         self._token = ""
         self._token_until = 0.0
         self._http = BoundedHttp("Monte Carlo", transport)
@@ -218,7 +216,7 @@ class MonteCarloClient:
         read moves the positions of all behind it. Positions are used only among alerts of one and the same time.
         """
         seen: set[tuple[str, int]] = set()
-        variables = _window_variables(after, before)
+        variables = _window_variables(after, before, first=_PAGE)
         while True:
             page = self._page(variables, self._deadline())
             new = [alert for alert in page.alerts if (alert.id, alert.updated_at) not in seen]
@@ -230,7 +228,7 @@ class MonteCarloClient:
             if last is not None and last > _microseconds(after):
                 after = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=last)
                 seen = {(alert.id, alert.updated_at) for alert in page.alerts if alert.updated_at == last}
-                variables = _window_variables(after, before)
+                variables = _window_variables(after, before, first=_PAGE)
             else:
                 seen |= {(alert.id, alert.updated_at) for alert in page.alerts}
                 variables = variables | {"after": _moved(variables.get("after"), page)}
@@ -255,7 +253,7 @@ class MonteCarloClient:
         headers = {"content-type": "application/json", **self._credentials(deadline)}
         answer = self._post(url, body, headers, deadline)
         if answer.status == 401 and self._config.client_id:
-            self._forget_token(headers["authorization"])
+            self._token_until = 0.0
             answer = self._post(url, body, headers | self._credentials(deadline), deadline)
         if answer.status != 200:
             raise _translated(answer, self._now())
@@ -265,16 +263,9 @@ class MonteCarloClient:
         config = self._config
         if not config.client_id:
             return {"x-mcd-id": config.key_id, "x-mcd-token": config.key_token}
-        with self._lock:
-            if time.monotonic() >= self._token_until:
-                self._fetch_token(deadline)
-            return {"authorization": f"Bearer {self._token}"}
-
-    def _forget_token(self, authorization: str) -> None:
-        """Unless another thread has a new one already."""
-        with self._lock:
-            if authorization == f"Bearer {self._token}":
-                self._token_until = 0.0
+        if time.monotonic() >= self._token_until:
+            self._fetch_token(deadline)
+        return {"authorization": f"Bearer {self._token}"}
 
     def _fetch_token(self, deadline: float) -> None:
         config = self._config
@@ -311,7 +302,7 @@ class MonteCarloClient:
         return self._http.post(url, body, headers, timeout_seconds=left, auth=auth)
 
 
-def _window_variables(after: datetime, before: datetime, *, first: int = _PAGE) -> dict[str, Any]:
+def _window_variables(after: datetime, before: datetime, *, first: int) -> dict[str, Any]:
     window = {"after": after.isoformat(), "before": before.isoformat()}
     return {"updated": window, "filter": ALERTS_FILTER, "first": first}
 
