@@ -9,6 +9,7 @@ from airflow_provider_atlan_meta.config.settings import settings_of_airflow
 _PACKAGE = "airflow_provider_atlan_meta"
 _INTEGRATION = "Atlan Meta"
 _OPERATORS = (
+    "operators.atlas",
     "operators.ingest",
     "operators.montecarlo",
     "operators.poll",
@@ -46,7 +47,8 @@ def get_provider_info() -> dict[str, Any]:
             )
         ],
         "operators": [_modules(*_OPERATORS)],
-        "triggers": [_modules("triggers.kafka_offset_range")],
+        "triggers": [_modules("triggers.atlas_entity", "triggers.kafka_offset_range")],
+        "sensors": [_modules("sensors.atlas")],
         "bundles": [_modules("bundles")],
         "notifications": [f"{_PACKAGE}.notifications.atlan_meta.AtlanMetaNotifier"],
         "cli": [f"{_PACKAGE}.cli.airflow_commands.airflow_commands"],

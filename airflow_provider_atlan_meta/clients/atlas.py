@@ -135,6 +135,25 @@ class AtlasClient:
         found: dict[str, Any] = answer.document["entity"]
         return found
 
+    def write_entities(self, documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """Creates or updates entities as the API takes them, all or none.
+
+        :return: qualified name -> guid.
+        :raises RejectedError: the catalog refuses one of them; nothing was written.
+        :raises ConfigurationError: more than the catalog takes at once, or one without a qualified name.
+        """
+        most = self.config.dialect.largest_batch
+        if not 0 < len(documents) <= most:
+            raise ConfigurationError(f"{len(documents)} entities; write 1 to {most} at once")
+        sent = [{"guid": f"-{at + 1}", **document} for at, document in enumerate(documents)]
+        try:
+            named = [str(document["attributes"]["qualifiedName"]) for document in sent]
+        except (KeyError, TypeError):
+            raise ConfigurationError("every entity needs attributes.qualifiedName") from None
+        body = {"entities": sent, "referredEntities": {}}
+        guids = self.call("POST", "/entity/bulk", body=body)["guidAssignments"]
+        return {name: str(guids[one["guid"]]) for name, one in zip(named, sent, strict=True)}
+
     def call(self, method: str, path: str, *, body: Any = None) -> Any:
         """The answer's document.
 

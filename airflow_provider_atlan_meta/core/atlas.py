@@ -283,6 +283,13 @@ def revision_of(document: Mapping[str, Any]) -> int | None:
         return None
 
 
+def has_attributes(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether an entity of the catalog is alive and has these values."""
+    attributes = document.get("attributes") or {}
+    is_alive = document.get("status") != "DELETED"
+    return is_alive and all(attributes.get(name) == value for name, value in wanted.items())
+
+
 class BatchSize:
     """How many entities go into a bulk: half as many after trouble, slowly more after success."""
 

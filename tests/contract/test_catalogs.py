@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from contract.catalog import DONE, CatalogBench, CatalogContract
+from contract.catalog_server import serving
 
 from airflow_provider_atlan_meta.clients.atlas_config import AtlasConfig
 from airflow_provider_atlan_meta.config.connections import ATLAS, Connections
 from airflow_provider_atlan_meta.core.connection import ConnectionInfo
 from airflow_provider_atlan_meta.core.stores import Landing
 from airflow_provider_atlan_meta.sandbox.lifecycle import Sandbox
-from airflow_provider_atlan_meta.testing.atlas_server import LOGIN, FakeAtlas, build_app
-
-
-@contextlib.contextmanager
-def serving(fake: FakeAtlas) -> Iterator[str]:
-    """The fake over real HTTP, in a thread of the tests' own process."""
-    server = uvicorn.Server(
-        uvicorn.Config(build_app(fake), log_level="critical", access_log=False, lifespan="off")
-    )
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + 20
-        while not server.started:
-            assert time.monotonic() < deadline
-            thread.join(0.01)
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(20)
+from airflow_provider_atlan_meta.testing.atlas_server import LOGIN, FakeAtlas
 
 
 @pytest.fixture(scope="module")

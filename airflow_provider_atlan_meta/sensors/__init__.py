@@ -1,0 +1,1 @@
+"""Airflow sensors: what a task waits for."""
