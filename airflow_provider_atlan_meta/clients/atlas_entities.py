@@ -44,9 +44,7 @@ _FAILURES_IN_A_ROW = 10
 _QUERY_CHARS = 6000
 _SHRINKING = (Fault.TOO_LARGE, Fault.LOCKED, Fault.INTERNAL, Fault.AWAY)
 _REMEMBERED = 100_000
-# A row that is referred to is on its way more often than not.
 _MISSING = classify(404, "ATLAS-404-00-00A")
-_MISSING_SECONDS = 2.0
 _NOT_TRIED = "the catalog was not asked: it was slow"
 
 
@@ -223,7 +221,7 @@ class _Run:
         self._present.add(_documents(self._client, sorted(links - within - self._present.targets)))
         known = within | self._present.targets
         waiting = [entity for entity in chunk if not known.issuperset(entity.links)]
-        self._land(waiting, Landing.LATER, _MISSING.reason, _MISSING_SECONDS)
+        self._land(waiting, Landing.LATER, _MISSING.reason)
         return [entity for entity in chunk if known.issuperset(entity.links)]
 
     def _custom_attributes(self, chunk: Sequence[CatalogEntity]) -> dict[Target, dict[str, str]]:
@@ -278,8 +276,7 @@ class _Run:
         if len(chunk) > 1:
             half = len(chunk) // 2
             return [chunk[:half], chunk[half:]]
-        after = _MISSING_SECONDS if fault is Fault.MISSING else answer.retry_after
-        self._land(chunk, verdict.landing, verdict.reason, after)
+        self._land(chunk, verdict.landing, verdict.reason, answer.retry_after)
         return []
 
     def _away(self, chunk: Sequence[CatalogEntity], error: TransientError) -> None:
