@@ -114,7 +114,7 @@ def test_limits_are_those_of_the_code() -> None:
         f"{events.MAX_DEPTH} levels",
         f"{events.MAX_SUBJECT} characters",
         f"{enrich._MAX_TEXT:,} characters",
-        f"cut at {montecarlo._MAX_TITLE:,}",
+        f"cut at {montecarlo.MAX_TITLE:,}",
         f"at most {tenant_secrets._MAX_SECRETS} valid secrets",
         f"within {intake._BODY_SECONDS:.0f} s",
     ):
