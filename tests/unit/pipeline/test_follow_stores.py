@@ -12,6 +12,7 @@ from airflow_provider_atlan_meta.core.errors import TransientError
 from airflow_provider_atlan_meta.core.ports import LeaseOwner
 from airflow_provider_atlan_meta.core.rows import INCIDENT_FIELDS, IncidentRow
 from airflow_provider_atlan_meta.core.stores import INCIDENT, Landed, Landing, RowRef, StateRow
+from airflow_provider_atlan_meta.pipeline.echoes import repair_old_echoes
 from airflow_provider_atlan_meta.pipeline.follow import (
     LEASE,
     Follow,
@@ -355,3 +356,22 @@ def test_a_service_beside_another_waits_for_its_lease(desk: Desk) -> None:
     looks = iter([False, False, False, False, True, True, True])
     desk.worker(sweep_seconds=0.0).follow(lambda: next(looks))
     assert len(desk.sink.writes) == 1
+
+
+def test_an_echo_older_than_the_row_has_it_written_again_and_others_cost_nothing(desk: Desk) -> None:
+    for number in (1, 2, 3):
+        desk.put(number, "a")
+    desk.put(1, "b")
+    desk.put(2, "b")
+    desk.drain()
+    projection = MemoryProjection(desk.database, sink=SINK)
+
+    # a lost write of the first row came late, after the newer one
+    late = desk.sink.writes[0]._replace(revision=1)
+    desk.sink.rows[ref(1)] = late
+    echoes = [(ref(1), 2), (ref(1), 1), (ref(2), 2), (ref(3), 1), (ref(9), 4)]
+
+    assert repair_old_echoes(projection, echoes) == [ref(1)]
+    assert repair_old_echoes(projection, []) == []
+    assert desk.drain().written == 1
+    assert desk.sink.rows[ref(1)].revision == 2
