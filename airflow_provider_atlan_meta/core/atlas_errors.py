@@ -19,7 +19,7 @@ class Fault(Enum):
     TOO_LARGE = "too large"
     # somebody else writes there: fewer at once
     LOCKED = "locked"
-    # of the server; one entity may be the cause
+    # Of the server; one entity may be the cause. Atlas 2.1 answers two writers that met so as well, without a code.
     INTERNAL = "internal"
     # nothing works right now: come back, with fewer
     AWAY = "away"
