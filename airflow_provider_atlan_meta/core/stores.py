@@ -75,7 +75,8 @@ class StateSink(Protocol):
     def write(self, rows: Sequence[StateRow]) -> list[Landed]:
         """Each row once, answers in the rows' order. Writing a row again changes nothing.
 
-        :raises TransientError: the store is away; nothing is known to be written.
+        :raises TransientError: the store is away and nothing was sent: the rows are due as soon as it is back. What
+            may have been sent is UNKNOWN.
         :raises TerminalError: it can never work like this (types missing and not creatable, no permission).
         """
         ...
