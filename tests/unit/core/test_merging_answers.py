@@ -288,6 +288,14 @@ def row_of_from(state: IncidentState, later: EventRow) -> IncidentState:
     return write(state, [later])[0]
 
 
+def test_a_webhook_of_a_told_incident_changes_what_the_api_answers() -> None:
+    told = row_of([webhook(0, "A"), alert(1, "A", updated=1, seen=0)])
+
+    state, plan = write(told, [webhook(2, "B")], answers={KEY: answer("C", 2)})
+
+    assert (statuses(plan), state.revision, state.unconfirmed) == (["C"], told.revision + 1, False)
+
+
 def test_an_answer_without_news_for_a_webhook_that_came_late_changes_and_confirms() -> None:
     told = row_of([webhook(0, "A"), alert(1, "B", updated=2, seen=0)])
 
