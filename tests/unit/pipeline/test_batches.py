@@ -213,10 +213,11 @@ class EditedMeanwhile(MemoryStore):
         *,
         commit: Commit | None,
         dead_letters: Sequence[DeadLetter] = (),
+        held: bool = False,
     ) -> None:
         if (status := self._edit()) is not None:
             self._database.edit_incident(INC_1, status=status)
-        super().apply(plan, commit=commit, dead_letters=dead_letters)
+        super().apply(plan, commit=commit, dead_letters=dead_letters, held=held)
 
 
 def test_only_what_was_committed_is_told() -> None:

@@ -11,7 +11,6 @@ Planted mistakes must make it fail, or it would prove nothing.
 from __future__ import annotations
 
 import random
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -34,69 +33,11 @@ from airflow_provider_atlan_meta.testing.memory import (
 )
 from airflow_provider_atlan_meta.testing.memory_database import Tables, write_rows
 from airflow_provider_atlan_meta.testing.records import webhook_record
+from tests.unit.pipeline.stepped_process import Process
 
 SMALL_BATCHES = IngestPolicy(batch_records=2)
 MAX_OWNERS = 4
 MAX_TURNS = 6
-
-
-class Killed(BaseException):
-    """The process is gone: nothing of it runs any more, not even a ``finally`` that reaches a server."""
-
-
-# ---- one process, stopped before every step --------------------------------------------------------------------------
-
-
-class Process:
-    """Runs ``work`` on a thread that moves only when it is told; ``is_done`` once it has ended, however it did."""
-
-    def __init__(self, work: Callable[[Process], None]) -> None:
-        self._work = work
-        self._go = threading.Semaphore(0)
-        self._arrived = threading.Semaphore(0)
-        self._how = 0
-        self._dead = False
-        self.step = ""
-        self.is_done = False
-        self.failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self._arrived.acquire()
-
-    def _run(self) -> None:
-        try:
-            self.wait("start")
-            self._work(self)
-        except (Killed, TransientError):
-            pass
-        except BaseException as error:
-            self.failure = error
-        self.is_done = True
-        self._arrived.release()
-
-    def wait(self, step: str) -> int:
-        """Called by the process: here it stands until it is told how to go on."""
-        if self._dead:
-            raise Killed
-        self.step = step
-        self._arrived.release()
-        self._go.acquire()
-        if self._dead:
-            raise Killed
-        return self._how
-
-    def go(self, how: int = 0) -> None:
-        """Called by the schedule: takes the step, and stands before the next one."""
-        self._how = how
-        self._go.release()
-        self._arrived.acquire()
-        if self.failure is not None:
-            raise self.failure
-
-    def kill(self) -> None:
-        if not self.is_done:
-            self._dead = True
-            self.go()
 
 
 class Stepped:
