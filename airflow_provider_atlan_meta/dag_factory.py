@@ -40,6 +40,7 @@ class DagOptions:
     :param topic: the topic to ingest.
     :param changes_topic: the topic whose changes are propagated; empty: the set has no such DAG.
     :param postgres_conn_id: the store, role meta_ingest. ``postgres_consumer_conn_id``: the same, role meta_consumer.
+    :param sinks: the stores that ingest writes: ``postgres``, and of ``cassandra`` and ``atlas`` those that follow it.
     :param schedule: cron of the sweep; empty: asset events only.
     :param watch: wake up when a topic grows; off: the sweep alone.
     :param poll_schedule: cron of the poll; empty: by hand only.
@@ -61,6 +62,7 @@ class DagOptions:
     tags: tuple[str, ...] = ("atlan-meta",)
     pool: str = "default_pool"
     queue: str = ""
+    sinks: tuple[str, ...] = SINKS[:1]
     tenants: tuple[str, ...] = ()
     poll_tenants: tuple[str, ...] = ()
     alert_channel: str | None = None
@@ -87,8 +89,9 @@ class DagOptions:
             tags=_listed(settings.text("dag_tags")),
             pool=settings.text("dag_pool"),
             queue=settings.text("dag_queue"),
+            sinks=tuple(name.strip() for name in settings.text("dag_sinks").split(",")),
         )
-        for name in {"tags", "tenants", "poll_tenants"} & overrides.keys():
+        for name in {"tags", "tenants", "poll_tenants", "sinks"} & overrides.keys():
             overrides[name] = tuple(overrides[name])
         return replace(options, **overrides)
 
@@ -132,7 +135,7 @@ def build_ingest_dag(options: DagOptions) -> DAG:
         doc_md=_INGEST_DOC.format(
             topic=options.topic, kafka=options.kafka_conn_id, store=options.postgres_conn_id, failing=_FAILING
         ),
-        params=_ingest_params(),
+        params=_ingest_params(options),
     )
     IngestOperator(
         task_id="ingest",
@@ -271,7 +274,7 @@ def _propagate_params() -> dict[str, Param]:
     return {"max_records": _max_records("changes"), "dry_run": _dry_run("nobody is told")}
 
 
-def _ingest_params() -> dict[str, Param]:
+def _ingest_params(options: DagOptions) -> dict[str, Param]:
     return {
         "max_records": _max_records("records"),
         "dry_run": _dry_run("no row is written"),
@@ -283,14 +286,14 @@ def _ingest_params() -> dict[str, Param]:
             description="Where the work is done; local: in the task's own process.",
         ),
         "sinks": Param(
-            list(SINKS),
+            list(options.sinks),
             type="array",
             items={"type": "string", "enum": list(SINKS)},
             examples=list(SINKS),
             minItems=1,
             uniqueItems=True,
             title="Sinks",
-            description="The stores to write.",
+            description="The stores to write: postgres, and those that follow it.",
         ),
     }
 
@@ -306,8 +309,8 @@ Drains Kafka topic `{topic}` (connection `{kafka}`) into PostgreSQL (connection 
 what came while no watcher ran. The ledger in PostgreSQL decides what is left to do, not the event that woke
 the run: asset events that belong to no run are normal.
 
-**Params** of a manual run: `max_records`, `dry_run` (reads and counts, writes nothing), `runner`, `sinks`.
-A Param that is not in the form is refused.
+**Params** of a manual run: `max_records`, `dry_run` (reads and counts, writes nothing), `runner`, `sinks`
+(`postgres`, and the stores that follow it). A Param that is not in the form is refused.
 
 **Together with `atlan-meta serve ingest`.** Partitions that a live service drains are left to it; the run
 ends green and its log names the owner.

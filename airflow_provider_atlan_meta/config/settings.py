@@ -124,6 +124,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("dag_owner", "string", "atlan-meta", "Owner shown for the shipped DAGs."),
     Setting("dag_tags", "string", "atlan-meta", "Comma-separated tags of the shipped DAGs."),
     Setting("dag_pool", "string", "default_pool", "Airflow pool the tasks of the shipped DAGs run in."),
+    Setting(
+        "dag_sinks",
+        "string",
+        "postgres",
+        "Comma-separated stores the shipped ingest DAG writes: postgres, and those that follow it: cassandra, atlas.",
+        example="postgres,cassandra,atlas",
+    ),
     Setting("dag_queue", "string", "", "Airflow queue of these tasks; empty: Airflow's default queue."),
     Setting(
         "alert_channel",

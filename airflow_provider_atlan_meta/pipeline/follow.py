@@ -81,6 +81,14 @@ class FollowOutcome:
     def to_dict(self) -> dict[str, object]:
         return dict(vars(self))
 
+    def describe(self) -> str:
+        """For a log."""
+        if self.owned_by:
+            return f"owned by {self.owned_by}"
+        told = f"{self.written} written, {self.unchanged} unchanged, {self.rejected} rejected"
+        left = f", {self.waiting} wait" if self.waiting else ""
+        return told + left + ("" if self.is_complete else "; more is left for the next run")
+
 
 def _ignore(_: FollowOutcome) -> None:
     return

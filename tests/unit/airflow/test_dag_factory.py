@@ -161,7 +161,7 @@ def test_without_a_changes_topic_there_is_nothing_to_propagate() -> None:
         ("dry_run", "yes"),
         ("runner", "flink"),
         ("sinks", []),
-        ("sinks", ["cassandra"]),
+        ("sinks", ["mongo"]),
         ("sinks", "postgres"),
     ],
 )

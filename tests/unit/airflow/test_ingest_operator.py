@@ -20,7 +20,7 @@ from airflow_provider_atlan_meta.core.errors import (
 from airflow_provider_atlan_meta.hooks import alerts, connections
 from airflow_provider_atlan_meta.operators.ingest import IngestOperator
 from airflow_provider_atlan_meta.operators.retry import AtlanMetaRetryPolicy
-from airflow_provider_atlan_meta.services import ingest
+from airflow_provider_atlan_meta.services import follow, ingest
 
 PART = ingest.PartitionRange(topic="meta.events.v1", partition=3, start=10, end=17, records=7)
 DONE = ingest.IngestOutcome(topic="meta.events.v1", records=7, ranges=(PART,))
@@ -197,6 +197,7 @@ def test_rendered_text_is_taken_for_what_it_means(engine: Engine, book: Alerts) 
         ("dry_run", "perhaps"),
         ("runner", "flink"),
         ("sinks", ["cassandra"]),
+        ("sinks", ["postgres", "mongo"]),
         ("sinks", []),
         ("sinks", None),
     ],
@@ -337,3 +338,90 @@ def logged(task: IngestOperator, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(type(task), "log", SimpleNamespace(info=keep, warning=keep), raising=False)
     return lines
+
+
+# ---- stores that follow
+
+
+class Stores:
+    """Stands for ``follow_once``: keeps what it was asked; a store in ``away`` does not answer."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.away: set[str] = set()
+        self.before_answer: Any = lambda: None
+
+    def __call__(self, **kwargs: Any) -> follow.FollowOutcome:
+        self.calls.append(kwargs)
+        self.before_answer()
+        outcome = follow.FollowOutcome(sink=kwargs["request"].sink, written=3, is_complete=True)
+        kwargs["told"](outcome)
+        if outcome.sink in self.away:
+            raise TransientError(f"{outcome.sink} is away")
+        return outcome
+
+    @property
+    def asked(self) -> list[str]:
+        return [call["request"].sink for call in self.calls]
+
+
+@pytest.fixture
+def stores(monkeypatch: pytest.MonkeyPatch) -> Stores:
+    fake = Stores()
+    monkeypatch.setattr(follow, "follow_once", fake)
+    return fake
+
+
+def test_stores_follow_behind_the_records_each_under_an_owner_of_its_own(
+    engine: Engine, book: Alerts, stores: Stores
+) -> None:
+    task = operator(sinks=["postgres", "cassandra", "atlas"], postgres_conn_id="p")
+
+    assert task.execute(context_of(task)) == DONE.to_dict()
+
+    assert stores.asked == ["cassandra", "atlas"]
+    assert [call["store"].conn_id for call in stores.calls] == [
+        "atlan_meta_cassandra_default",
+        "atlan_meta_atlas_default",
+    ]
+    owners = [call["owner"] for call in (*engine.calls, *stores.calls)]
+    assert len({owner.id for owner in owners}) == 3
+    assert {owner.label for owner in owners} == {"acme_ingest/r1/ingest#1"}
+
+
+def test_a_store_that_is_away_keeps_no_other_waiting_and_has_the_task_tried_again(
+    engine: Engine, book: Alerts, stores: Stores
+) -> None:
+    stores.away = {"cassandra"}
+    task = operator(sinks="postgres, cassandra, atlas")
+
+    with pytest.raises(TransientError, match="cassandra is away"):
+        task.execute(context_of(task))
+
+    assert stores.asked == ["cassandra", "atlas"]
+    assert book.resolved == []
+
+
+@pytest.mark.parametrize("given", [{}, {"sinks": ["postgres", "atlas"], "dry_run": True}])
+def test_no_store_follows_in_a_dry_run_or_unasked(
+    engine: Engine, book: Alerts, stores: Stores, given: dict[str, Any]
+) -> None:
+    if given:
+        engine.answer = ingest.IngestOutcome(topic="meta.events.v1", records=7, ranges=(PART,), dry_run=True)
+    task = operator(**given)
+
+    task.execute(context_of(task))
+
+    assert stores.calls == []
+
+
+def test_a_task_that_is_told_to_stop_asks_no_further_store(
+    engine: Engine, book: Alerts, stores: Stores
+) -> None:
+    task = operator(sinks=["postgres", "cassandra", "atlas"])
+    stores.before_answer = task.on_kill
+
+    with pytest.raises(TransientError, match="told the task to stop"):
+        task.execute(context_of(task))
+
+    assert stores.asked == ["cassandra"]
