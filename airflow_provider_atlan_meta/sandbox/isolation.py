@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow_provider_atlan_meta.config.connections import (
+    ATLAS,
+    CASSANDRA,
     CONNECT,
     KAFKA,
     POSTGRES,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 _ANSWER_SECONDS = 30
 _PROBE_SECONDS = 0.05
 _numbers = count(1)
+# there is one of each, and it can follow one database only
+_SHARED_STORES = environment.connection_variables({ATLAS: {}, CASSANDRA: {}}).keys()
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,11 @@ class Isolation:
         return Database(name, admin, ingest, consumer, reader, environ)
 
     def new_topics(self, partitions: int = 12) -> Topics:
-        """Events, dead letters and changes under a new prefix."""
+        """Events, dead letters and changes under a new prefix; no store follows whoever works on them."""
         environ = {
-            **self._sandbox.variables(),
+            **{
+                name: value for name, value in self._sandbox.variables().items() if name not in _SHARED_STORES
+            },
             "AIRFLOW__ATLAN_META__TOPIC_PREFIX": f"t{uuid4().hex[:8]}",
             "AIRFLOW__ATLAN_META__TOPIC_PARTITIONS": str(partitions),
         }

@@ -228,7 +228,8 @@ class Capture:
         """What is stopped goes on, what has failed is tried again."""
         name = self.request.connector
         state = self.patiently(lambda: self.client.status(name))
-        if state is not None and state.state in ("STOPPED", "PAUSED"):
+        # right behind a change of its configuration a stopped one says UNASSIGNED for a moment
+        if state is not None and state.state not in ("RUNNING", "FAILED"):
             self.patiently(lambda: self.client.resume(name))
         elif state is not None and "FAILED" in (state.state, *(task.state for task in state.tasks)):
             self.report("restarting what has failed")

@@ -236,7 +236,7 @@ def test_secrets_appear_neither_in_arguments_nor_in_logs(service: Callable[..., 
     text = producer.log.read_text()
     for tenant in TENANTS:
         assert tenant.secret not in text + arguments
-    assert '"event": "webhook"' in text
+    assert '"event": "received"' in text
 
 
 def test_serve_without_a_name_runs_the_whole_lane_and_drains_it(
