@@ -91,14 +91,19 @@ class _Stage:
         self._variables = sandbox.variables()
         self._pid = sandbox.pid("cassandra")
         info = Connections(environ=self._variables).get(CASSANDRA)
-        config, run = CassandraConfig.from_connection(info), uuid4().hex[:8]
+        self._config, run = CassandraConfig.from_connection(info), uuid4().hex[:8]
         names = ("ours", "conc50", "conc100", "sync")
-        self._configs = {name: dataclasses.replace(config, keyspace=f"bench_{name}_{run}") for name in names}
+        self._configs = {
+            name: dataclasses.replace(self._config, keyspace=f"bench_{name}_{run}") for name in names
+        }
         self._sink = CassandraHistorySink(self._configs["ours"])
         self._sessions = {name: CassandraSession(one) for name, one in self._configs.items()}
         self._hook: Any = None
 
     def __enter__(self) -> _Stage:
+        # Airflow's hook connects to the keyspace that the connection names
+        with CassandraSession(self._config) as own:
+            own.describe()
         for session in self._sessions.values():
             session.describe()
         return self
