@@ -250,6 +250,11 @@ def _asset(options: DagOptions, topic: str) -> Asset:
     )
 
 
+def moment_param(title: str, description: str) -> Param:
+    """A time that may be left out."""
+    return Param(None, type=["string", "null"], format="date-time", title=title, description=description)
+
+
 def _max_records(of: str) -> Param:
     return Param(
         10_000,

@@ -11,6 +11,7 @@ from airflow_provider_atlan_meta.dag_factory import (
     DagOptions,
     dag_arguments,
     from_params,
+    moment_param,
     task_arguments,
 )
 from airflow_provider_atlan_meta.operators.redrive import RedriveOperator
@@ -85,8 +86,8 @@ def build_redrive_dag(options: DagOptions) -> DAG:
 
 def _replay_params() -> dict[str, Param]:
     return {
-        "from": _moment("From", "Records that Kafka received since; empty: the oldest it keeps."),
-        "to": _moment("To", "Records that Kafka received before; empty: up to the cursor."),
+        "from": moment_param("From", "Records that Kafka received since; empty: the oldest it keeps."),
+        "to": moment_param("To", "Records that Kafka received before; empty: up to the cursor."),
         "mode": Param(
             MODES[0],
             type="string",
@@ -96,10 +97,6 @@ def _replay_params() -> dict[str, Param]:
         ),
         "notify": _notify(),
     }
-
-
-def _moment(title: str, description: str) -> Param:
-    return Param(None, type=["null", "string"], format="date-time", title=title, description=description)
 
 
 def _notify() -> Param:

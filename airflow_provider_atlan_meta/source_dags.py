@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
-from airflow_provider_atlan_meta.dag_factory import DagOptions, dag_arguments, task_arguments
+from airflow_provider_atlan_meta.dag_factory import DagOptions, dag_arguments, moment_param, task_arguments
 from airflow_provider_atlan_meta.operators.poll import PollMonteCarloOperator
 
 
@@ -53,13 +53,9 @@ def _params(options: DagOptions) -> dict[str, Param]:
             title="Tenants",
             description="Whom to ask for.",
         ),
-        "from": _moment("From", "Only alerts last updated since; empty: what is new."),
-        "to": _moment("To", "Only alerts last updated before; empty: all."),
+        "from": moment_param("From", "Only alerts last updated since; empty: what is new."),
+        "to": moment_param("To", "Only alerts last updated before; empty: all."),
     }
-
-
-def _moment(title: str, description: str) -> Param:
-    return Param(None, type=["string", "null"], format="date-time", title=title, description=description)
 
 
 _DOC = """\

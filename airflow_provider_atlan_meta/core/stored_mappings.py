@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from airflow_provider_atlan_meta.core.errors import TerminalError
 from airflow_provider_atlan_meta.core.mapping import CASES, DIALECTS, VALUES, Mappings, WarehouseMapping
 from airflow_provider_atlan_meta.core.stored_subscriptions import AuditEntry
-from airflow_provider_atlan_meta.core.subscription_diff import FieldChange, field_changes
+from airflow_provider_atlan_meta.core.subscription_diff import FieldChange, diff_lines, field_changes
 from airflow_provider_atlan_meta.core.tenancy import is_tenant
 
 _TEXTS = ("warehouse", "account", "platform", "dialect", "naming", "case")
@@ -65,15 +65,12 @@ class MappingDiff:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        for one in self.added:
-            yield f"+ {one.name} (tables of {one.tenant})"
-        for changed in self.changed:
-            yield f"~ {changed.name}"
-            yield from (f"    {field}" for field in changed.fields)
-        for one in self.removed:
-            yield f"- {one.name} (tables of {one.tenant})"
-        if self.is_empty:
-            yield f"nothing to do: {len(self.unchanged)} unchanged"
+        return diff_lines(
+            added=[_named(one) for one in self.added],
+            changed=[(one.name, one.fields) for one in self.changed],
+            removed=[_named(one) for one in self.removed],
+            unchanged=len(self.unchanged),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -85,6 +82,10 @@ class MappingDiff:
             "removed": [one.name for one in self.removed],
             "unchanged": list(self.unchanged),
         }
+
+
+def _named(mapping: StoredMapping) -> str:
+    return f"{mapping.name} (tables of {mapping.tenant})"
 
 
 @dataclass(frozen=True, kw_only=True)

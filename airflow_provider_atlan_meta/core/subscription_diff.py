@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +56,12 @@ class SubscriptionDiff:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        for one in self.added:
-            yield f"+ {one.name} ({one.tenant} to {one.destination.type})"
-        for changed in self.changed:
-            yield f"~ {changed.after.name}"
-            yield from (f"    {field}" for field in changed.fields)
-        for one in self.removed:
-            yield f"- {one.name} ({one.tenant} to {one.destination.type})"
-        if self.is_empty:
-            yield f"nothing to do: {len(self.unchanged)} unchanged"
+        return diff_lines(
+            added=[_named(one) for one in self.added],
+            changed=[(one.after.name, one.fields) for one in self.changed],
+            removed=[_named(one) for one in self.removed],
+            unchanged=len(self.unchanged),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -76,6 +73,29 @@ class SubscriptionDiff:
             "removed": [one.name for one in self.removed],
             "unchanged": [one.name for one in self.unchanged],
         }
+
+
+def _named(subscription: Subscription) -> str:
+    return f"{subscription.name} ({subscription.tenant} to {subscription.destination.type})"
+
+
+def diff_lines(
+    *,
+    added: Sequence[str],
+    changed: Sequence[tuple[str, Sequence[FieldChange]]],
+    removed: Sequence[str],
+    unchanged: int,
+) -> Iterator[str]:
+    """For people: what a file that is all there is to be would do."""
+    for name in added:
+        yield f"+ {name}"
+    for name, fields in changed:
+        yield f"~ {name}"
+        yield from (f"    {field}" for field in fields)
+    for name in removed:
+        yield f"- {name}"
+    if not (added or changed or removed):
+        yield f"nothing to do: {unchanged} unchanged"
 
 
 def diff_subscriptions(stored: Iterable[Subscription], wanted: Iterable[Subscription]) -> SubscriptionDiff:
